@@ -1,0 +1,67 @@
+# make demo   environment and a first pretraining run, with pictures (minutes, no GPU needed)
+# make test   environment with mmcv's compiled operators, and the whole test suite
+# make lint   ruff and mypy
+# make clean  remove what was made here (environment, demo data and run)
+#
+# Each can be run again: what is done is skipped, what was interrupted goes on.
+# PYTHON=...    the Python to use (3.10 to 3.12)
+# TORCH=...     the torch to install, TORCHVISION=... the torchvision for the tests
+# PIP_ARGS=...  more arguments for pip, such as an index that has CPU builds of torch
+# PYTEST_ARGS=... arguments for pytest, such as tests/models
+
+TORCH ?= torch==2.13.0
+TORCHVISION ?= torchvision==0.28.0
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+export TORCH TORCHVISION PIP_ARGS
+
+# The first Python of a supported version, the tested one before others, one with venv before
+# one without.
+PYTHON ?= $(shell for needs in 'sys, ensurepip' sys; do \
+	for name in python3.11 python3.12 python3.10 python3 python; do \
+	$$name -c "import $$needs; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))" \
+	>/dev/null 2>&1 && { echo $$name; exit; }; done; done)
+NO_PYTHON := no Python 3.10, 3.11 or 3.12 found: run 'apt-get install python3 python3-venv' \
+	first, or name one with PYTHON=...
+SETUP = $(if $(PYTHON),@$(PYTHON) tools/setup_env.py,$(error $(NO_PYTHON)))
+
+VENV_PYTHON := .venv/bin/python
+DEMO_DIR := work_dirs/mae_demo
+DEMO_PICTURE := $(DEMO_DIR)/reconstruction.png
+# Every test process computes with one thread; there is one process for each core.
+WORKERS ?= $(shell nproc)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-env test test-env lint lint-env clean
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+demo-env:
+	$(SETUP) demo
+
+demo: demo-env
+	@echo '== Photographs: data/demo/train, and data/demo/val held out'
+	@$(VENV_PYTHON) tools/make_demo_data.py
+	@echo '== Pretraining: configs/playground/mae_demo.py into $(DEMO_DIR)'
+	@$(VENV_PYTHON) tools/train.py configs/playground/mae_demo.py --work-dir $(DEMO_DIR) --resume auto
+	@echo '== Pictures of the held-out photographs'
+	@$(VENV_PYTHON) tools/visualize.py "$$(cat $(DEMO_DIR)/last_checkpoint)" data/demo/val/* --mask-ratio 0.5 0.75 --seed 1 --out $(DEMO_PICTURE)
+	@echo 'Original | masked | reconstruction | reconstruction with the visible patches: $(DEMO_PICTURE)'
+
+test-env:
+	$(SETUP) test
+
+test: test-env
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+lint-env:
+	$(SETUP) lint
+
+lint: lint-env
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv data/demo $(DEMO_DIR) build *.egg-info

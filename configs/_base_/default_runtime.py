@@ -1,0 +1,33 @@
+"""Runtime of every pretraining run: hooks, logging, checkpoints, reproducibility."""
+
+default_scope = 'mae_plugin'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=100),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=20, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+
+custom_hooks = [
+    dict(type='ExactResumeHook'),
+    dict(type='NonFiniteGuard'),
+    dict(type='PreemptionHook'),
+    dict(type='BadImagesHook'),
+    dict(type='ReconstructionHook', interval=20),
+]
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='LazyVisualizer', vis_backends=vis_backends)
+
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,18 @@
+"""Beyond the paper: CrossMAE's decoder on all masked patches."""
+
+_base_ = '../default.py'
+
+ablation = dict(row='cross-attention', paper=dict())
+
+model = dict(
+    decoder=dict(
+        _delete_=True,
+        type='CrossAttentionDecoder',
+        in_dims=1024,
+        embed_dims=512,
+        depth=8,
+        num_heads=16,
+        img_size=224,
+        patch_size=16,
+    ),
+)

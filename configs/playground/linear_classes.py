@@ -1,0 +1,28 @@
+"""Linear probe of the playground's small encoder: the protocol of linear_vit-b_mae_90e_in1k.py.
+
+Data:  python tools/make_class_folders.py
+Run:   python tools/train.py configs/playground/linear_classes.py \
+           --pretrained work_dirs/mae_classes/epoch_40.pth
+       Of random features: without --pretrained.
+Cost:  about 4 minutes on 2 CPU cores.
+"""
+
+_base_ = './finetune_classes.py'
+
+model = dict(
+    backbone=dict(frozen_stages=5, final_norm=True),
+    neck=dict(pool='avg', norm='batch'),
+    head=dict(loss=dict(_delete_=True, type='CrossEntropyLoss'), init_cfg=dict(std=0.01)),
+    train_cfg=None,
+)
+
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True,
+        type='mae_plugin.LARS',
+        lr=0.1 * 64 / 256 * 100,
+        momentum=0.9,
+        weight_decay=0.0,
+    ),
+    paramwise_cfg=None,
+)

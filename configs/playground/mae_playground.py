@@ -1,0 +1,68 @@
+"""Pretrain the playground's encoder on unlabelled scenes: the first of its three runs.
+
+Data:  python tools/make_playground.py          (6,000 scenes, a minute)
+Run:   python tools/train.py configs/playground/mae_playground.py
+Cost:  33 minutes on one CPU core (OMP_NUM_THREADS=1).
+Then:  mask-rcnn_playground.py and upernet_playground.py start from its checkpoint as it is.
+"""
+
+_base_ = [
+    './_base_/playground_vit.py',
+    './_base_/playground_pretrain.py',
+    '../_base_/schedules/mae_adamw_cosine.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    type='MAE',
+    data_preprocessor=dict(
+        type='MAEDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    ),
+    masking=dict(type='RandomMasking', mask_ratio=0.75),
+    backbone=dict(
+        type='ViT', arch=_base_.arch, img_size=_base_.crop_size, patch_size=_base_.patch_size
+    ),
+    # The paper's decoder has 2/3 of the encoder's width and 2/3 of its depth; a lighter one
+    # leaves more of two cores' time to the encoder.
+    decoder=dict(
+        type='MAEDecoder',
+        in_dims=_base_.arch.embed_dims,
+        embed_dims=96,
+        depth=2,
+        num_heads=3,
+        img_size=_base_.crop_size,
+        patch_size=_base_.patch_size,
+    ),
+    head=dict(
+        type='ReconstructionHead',
+        in_dims=96,
+        target=dict(type='PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+    ),
+)
+
+# Tiny models want a larger step than the paper's 1.5e-4 for 256 images.
+optim_wrapper = dict(optimizer=dict(lr=4e-3 * _base_.batch_size / 256))
+auto_scale_lr = dict(base_batch_size=_base_.batch_size)
+
+warmup_epochs = 2
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=0.0,
+        by_epoch=True,
+        begin=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=24)
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=5, max_keep_ckpts=2))

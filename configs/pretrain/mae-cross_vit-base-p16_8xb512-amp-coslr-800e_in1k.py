@@ -1,0 +1,21 @@
+r"""MAE ViT-B/16 with a cross-attention decoder on a quarter of the patches, 800 epochs.
+
+Paper: CrossMAE, "Rethinking Patch Dependence for Masked Autoencoders" (Fu et al. 2024),
+       https://arxiv.org/abs/2401.14391: no loss of downstream accuracy in its tables.
+Run:   tools/dist_train.sh \
+           configs/pretrain/mae-cross_vit-base-p16_8xb512-amp-coslr-800e_in1k.py 8 \
+           --data-root DIR
+Cost:  5.6 instead of 9.5 billion multiply-adds an image (forward).
+Score: expected ViT-B fine-tuned on ImageNet-1k 83.5 top-1, where MAE has 83.6 in its own table
+       (unverified: both as remembered from CrossMAE's table; not reproduced here). The paper's
+       decoder has 12 blocks and mixes the encoder's layers; here are 8, as in MAE, on the last
+       layer. `model.decoder.depth=12` costs 6.2 billion.
+"""
+
+_base_ = ['../mae_vit-b_pretrain.py']
+
+model = dict(
+    decoder=dict(type='CrossAttentionDecoder'),
+    # Of all patches: 49 of the 147 masked ones at 224 px, a random choice for each image.
+    prediction_ratio=0.25,
+)

@@ -1,0 +1,36 @@
+r"""MAE ViT-B/16 on grey images that are not square: 160 px high and 96 px wide.
+
+Run:   python tools/train.py configs/pretrain/mae_vit-b-p16_grey-160x96.py --data-root DIR
+       Colour images are read as grey, 16-bit ones scaled to 8 bits.
+Cost:  60 tokens an image, of which the encoder sees 15; 2.9 billion multiply-adds (forward).
+Score: depends on your data; look at it with python tools/visualize.py CHECKPOINT image.png
+"""
+
+_base_ = '../mae_vit-b_pretrain.py'
+
+img_size = (160, 96)  # height, width
+
+model = dict(
+    data_preprocessor=dict(mean=[116.0], std=[57.0]),
+    backbone=dict(in_channels=1, img_size=img_size),
+    decoder=dict(img_size=img_size),
+    head=dict(target=dict(in_channels=1)),
+)
+
+train_dataloader = dict(
+    batch_size=128,
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadRandomResizedCrop', size=img_size, channels=1, ratio=(0.45, 0.8)),
+            dict(type='PackInputs'),
+        ]
+    ),
+)
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadResizeCenterCrop', size=img_size, channels=1),
+            dict(type='PackInputs'),
+        ]
+    )
+)

@@ -1,0 +1,44 @@
+r"""MAE ViT-B/8 on 12-band images of 96 px, such as Sentinel-2 chips in `.tif` or `.npy` files.
+
+Run:   python tools/train.py configs/pretrain/mae_vit-b-p8_12band.py --data-root DIR
+       Mean and std below are for bands of reflectance times 10,000: put those of your data.
+Cost:  144 tokens an image, of which the encoder sees 36; 7.0 billion multiply-adds (forward).
+Score: depends on your data; look at it with
+       python tools/visualize.py CHECKPOINT image.tif --bands 3 2 1
+"""
+
+_base_ = '../mae_vit-b_pretrain.py'
+
+img_size = 96
+patch_size = 8
+channels = 12
+shape = dict(img_size=img_size, patch_size=patch_size)
+
+model = dict(
+    data_preprocessor=dict(mean=[1500.0] * channels, std=[1200.0] * channels),
+    backbone=dict(in_channels=channels, **shape),
+    decoder=dict(**shape),
+    head=dict(target=dict(patch_size=patch_size, in_channels=channels)),
+)
+
+train_dataloader = dict(
+    batch_size=128,
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadRandomResizedCrop', size=img_size, channels=channels),
+            dict(type='PackInputs'),
+        ]
+    ),
+)
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadResizeCenterCrop', size=img_size, channels=channels),
+            dict(type='PackInputs'),
+        ]
+    )
+)
+custom_hooks = [
+    dict(hook, bands=[3, 2, 1]) if hook['type'] == 'ReconstructionHook' else dict(hook)
+    for hook in _base_.custom_hooks
+]

@@ -1,0 +1,18 @@
+r"""MAE ViT-S/16, ImageNet-1k, 400 epochs: for trying things out and for small devices.
+
+Paper: https://arxiv.org/abs/2111.06377 (table 8; the paper itself has no size below B).
+Run:   tools/dist_train.sh configs/pretrain/mae_vit-small-p16_8xb512-amp-coslr-400e_in1k.py 8 \
+           --data-root DIR
+Cost:  400 epochs x 312 iterations of 4096 images; 2.5 billion multiply-adds an image (forward).
+       The decoder is half as wide as B's: at 512 it would cost far more than the encoder.
+Score: none published for this recipe, and none measured here.
+"""
+
+_base_ = '../mae_vit-b_pretrain.py'
+
+model = dict(
+    backbone=dict(arch='small'),
+    decoder=dict(in_dims=384, embed_dims=256, num_heads=8),
+    head=dict(in_dims=256),
+)
+train_cfg = dict(max_epochs=400)

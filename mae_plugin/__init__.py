@@ -1,0 +1,3 @@
+"""MAE pretraining for OpenMMLab; importing this package imports nothing heavy."""
+
+__version__ = '0.1.0'

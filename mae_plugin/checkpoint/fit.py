@@ -1,0 +1,198 @@
+"""Make an encoder's tensors fit a trunk: sizes, positions, biases and layer scales."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mae_plugin.models.vit import ARCHS, ViT
+
+from .report import shorten
+from .resize import fit_pos_embed, resize_channels, resize_patch_projection, resize_rel_pos
+
+# What a file may lack: models of all formats do without them.
+OPTIONAL = re.compile(r'norm\.|blocks\.\d+\.(gamma_[12]|attn\.rel_pos_[hw])$')
+# Each layer scale and the linear layer whose output it multiplies.
+SCALED = {'gamma_1': 'attn.proj', 'gamma_2': 'mlp.fc2'}
+
+
+class Sizes(NamedTuple):
+    """What can be read off an encoder's shapes."""
+
+    width: int
+    depth: int
+    hidden: int
+    patch_size: int
+    in_channels: int
+    positions: int
+    cls_token: bool
+
+    @property
+    def arch(self) -> str:
+        """Name of the ViT size, or 'custom'."""
+        for name, arch in ARCHS.items():
+            if (arch.embed_dims, arch.num_layers) == (self.width, self.depth):
+                return name
+        return 'custom'
+
+    def __str__(self) -> str:
+        return (
+            f'{self.arch}: width {self.width}, depth {self.depth}, MLP {self.hidden}, '
+            f'patch {self.patch_size}, {self.in_channels} channels, {self.positions} positions, '
+            f'{"with" if self.cls_token else "no"} class token'
+        )
+
+
+def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
+    """Sizes of an encoder under our names; 0 for what it lacks."""
+    width, channels, patch_size, _ = encoder['patch_embed.proj.weight'].shape
+    blocks = {int(name.split('.')[1]) for name in encoder if name.startswith('blocks.')}
+    hidden = encoder.get('blocks.0.mlp.fc1.weight')
+    positions = encoder.get('pos_embed')
+    return Sizes(
+        width,
+        max(blocks) + 1 if blocks else 0,
+        0 if hidden is None else hidden.shape[0],
+        patch_size,
+        channels,
+        0 if positions is None else positions.shape[1],
+        'cls_token' in encoder,
+    )
+
+
+def fit_encoder(
+    encoder: Mapping[str, Tensor], trunk: ViT
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Adapt an encoder to a trunk of the same width and depth.
+
+    Args:
+        encoder: Tensors under our names.
+        trunk: The model.
+
+    Returns:
+        Tensors to load, each of the trunk's shape, and for each one that was changed, how.
+
+    Raises:
+        ValueError: If the encoder is not covered, or the trunk would compute something else.
+    """
+    own = trunk.state_dict()
+    theirs, ours = sizes(encoder), sizes(own)
+    if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
+        raise _mismatch('sizes differ', theirs, ours)
+    state = dict(encoder)
+    changed: dict[str, str] = {}
+    if trunk.cls_token is None:
+        state.pop('cls_token', None)
+    elif 'cls_token' not in state:
+        raise _mismatch(
+            'it has no class token: build the model with with_cls_token=False', theirs, ours
+        )
+    _fit_patches(state, own, changed)
+    _fit_positions(state, trunk, theirs.cls_token, changed)
+    _fit_qkv_bias(state, own, changed)
+    _fit_layer_scale(state, own, changed)
+    _fit_relative_positions(state, own, changed)
+
+    missing = [name for name in own if name not in state and not OPTIONAL.match(name)]
+    unfit = [name for name in own if name in state and state[name].shape != own[name].shape]
+    if missing:
+        raise _mismatch(f'it lacks {shorten(missing)}', theirs, ours)
+    if unfit:
+        shapes = ', '.join(
+            f'{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}' for name in unfit[:4]
+        )
+        raise _mismatch(f'{len(unfit)} tensors have other shapes: {shapes}', theirs, ours)
+    return {name: tensor for name, tensor in state.items() if name in own}, changed
+
+
+def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> ValueError:
+    return ValueError(
+        f'its encoder does not fit: {reason}.\n  file:  {theirs}\n  model: {ours}\n'
+        'Build the model as the file is, or choose another file'
+    )
+
+
+def _fit_patches(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:
+    name = 'patch_embed.proj.weight'
+    weight, target = state[name], own[name]
+    how = []
+    if weight.shape[1] != target.shape[1]:
+        how.append(f'{weight.shape[1]} to {target.shape[1]} channels')
+        weight = resize_channels(weight, target.shape[1])
+    if weight.shape[-1] != target.shape[-1]:
+        how.append(f'patch {weight.shape[-1]} to {target.shape[-1]} by pseudo-inverse')
+        weight = resize_patch_projection(weight, target.shape[-1])
+    if how:
+        state[name], changed[name] = weight, ', '.join(how)
+    if 'patch_embed.proj.bias' not in state:
+        state['patch_embed.proj.bias'] = weight.new_zeros(weight.shape[0])
+        changed['patch_embed.proj.bias'] = 'zero, the file has none'
+
+
+def _fit_positions(
+    state: dict[str, Tensor], trunk: ViT, has_cls_token: bool, changed: dict[str, str]
+) -> None:
+    old = state.get('pos_embed')
+    if old is None:
+        return
+    new = fit_pos_embed(old, trunk.grid, trunk.num_prefix_tokens, has_cls_token)
+    if new is not old:
+        state['pos_embed'] = new
+        changed['pos_embed'] = (
+            f'{old.shape[1]} to {new.shape[1]} rows for a grid of '
+            f'{trunk.grid[0]}x{trunk.grid[1]}, bicubic'
+        )
+
+
+def _fit_qkv_bias(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:
+    for name in [name for name in own if name.endswith('attn.qkv.bias') and name not in state]:
+        if name.replace('bias', 'weight') in state:
+            state[name] = torch.zeros(own[name].shape)
+            changed[name] = 'zero, the file has none'
+    lost = [name for name in state if name.endswith('attn.qkv.bias') and name not in own]
+    if any(state[name].any() for name in lost):
+        raise ValueError(f'it has {shorten(lost)}, the model none: set qkv_bias=True')
+
+
+def _fit_layer_scale(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:
+    """Multiply layer scales into the linear layers before them if the model has none."""
+    if not any(name.endswith('gamma_1') for name in own):
+        for name in fold_layer_scale(state):
+            changed[name] = 'multiplied by the layer scale, which the model lacks'
+
+
+def fold_layer_scale(state: dict[str, Tensor]) -> list[str]:
+    """Fold layer scales into ``attn.proj`` and ``mlp.fc2``, which computes the same.
+
+    Returns:
+        Names of the tensors changed.
+    """
+    folded = []
+    for name in [name for name in state if name.endswith(tuple(SCALED))]:
+        gamma = state.pop(name).flatten()
+        block, _, which = name.rpartition('.')
+        for leaf in ('weight', 'bias'):
+            linear = f'{block}.{SCALED[which]}.{leaf}'
+            if linear in state:
+                column = gamma if leaf == 'bias' else gamma[:, None]
+                state[linear] = state[linear] * column
+                folded.append(linear)
+    return folded
+
+
+def _fit_relative_positions(
+    state: dict[str, Tensor], own: Mapping, changed: dict[str, str]
+) -> None:
+    names = [name for name in state if re.search(r'rel_pos_[hw]$', name)]
+    lost = [name for name in names if name not in own]
+    if any(state[name].any() for name in lost):
+        raise ValueError(
+            f'it adds relative positions to its attention ({shorten(lost)}), the model none, so '
+            'it would compute something else: use ViTBackbone with relative positions'
+        )
+    for name in names:
+        if name in own and state[name].shape[0] != own[name].shape[0]:
+            changed[name] = f'{state[name].shape[0]} to {own[name].shape[0]} rows, linear'
+            state[name] = resize_rel_pos(state[name], own[name].shape[0])

@@ -1,0 +1,188 @@
+"""Load any ViT or MAE file into an encoder, a host's model or a whole MAE, loudly."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mae_plugin.models.vit import ViT
+from mae_plugin.safe_load import safe_load
+
+from .fit import SCALED, fit_encoder
+from .recognise import Recognised, recognise
+from .report import LoadReport
+from .resize import fit_pos_embed
+
+
+def load_pretrained(
+    module: nn.Module, checkpoint: str, prefix: str | None = None, trust: bool = False
+) -> LoadReport:
+    """Load a checkpoint of any known layout, and log what happened to each key.
+
+    Args:
+        module: A ``ViT`` (``ViTBackbone``), or a model that holds one: a whole ``MAE`` (its
+            decoder is loaded too, if the file has one), a classifier, detector or segmentor.
+        checkpoint: File (.pth, .safetensors) or http(s) address.
+        prefix: What precedes the encoder's keys in the file; found when None.
+        trust: Unpickle the file, code included. Only for files that you wrote yourself.
+
+    Returns:
+        The report, which has been logged.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no whole checkpoint or holds code; if it holds no ViT that
+            covers the encoder; if ``module`` holds no ViT.
+    """
+    if not find_trunks(module):
+        raise ValueError(f'{type(module).__name__} holds no mae_plugin ViT to load into')
+    content = read_checkpoint(checkpoint, trust)
+    state, report, _ = adapt(content, module, checkpoint, prefix)
+    module.load_state_dict(state, strict=False)
+    log_report(report, module)
+    return report
+
+
+def read_checkpoint(checkpoint: str, trust: bool = False) -> dict[str, Any]:
+    """Content of a file, or of an http(s) address (kept in torch's hub folder), read safely."""
+    if not checkpoint.startswith(('http://', 'https://')):
+        return safe_load(checkpoint, trust=trust)
+    digest = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
+    name = Path(checkpoint.split('?')[0]).name
+    path = Path(torch.hub.get_dir(), 'checkpoints', f'{digest}-{name}')
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(checkpoint, str(path), progress=False)
+    return safe_load(path, trust=trust)
+
+
+def find_trunks(module: nn.Module) -> dict[str, ViT]:
+    """The ViTs in a module, by the prefix of their keys (``'backbone.'``, ``''`` for itself)."""
+    return {
+        f'{name}.' if name else '': part
+        for name, part in module.named_modules()
+        if isinstance(part, ViT)
+    }
+
+
+def adapt(
+    content: Mapping[str, Any],
+    module: nn.Module,
+    source: str,
+    prefix: str | None = None,
+    location: str = '',
+) -> tuple[dict[str, Tensor], LoadReport, list[str]]:
+    """Translate a checkpoint to a module's names and shapes.
+
+    Args:
+        content: Tensors, nested or not, under the file's keys.
+        module: Holds one ViT or more; all are loaded from the same encoder unless the file has
+            one for each under its own name.
+        source: The file's name, for messages.
+        prefix: What precedes the encoder's keys in the file; found when None.
+        location: What precedes the module's own names in ``content``, if it is a state dict of
+            the model around it.
+
+    Returns:
+        Tensors to load under the module's names, the report, and the keys of ``content`` that
+        they were made from.
+
+    Raises:
+        ValueError: If an encoder is not covered.
+    """
+    own = module.state_dict()
+    state: dict[str, Tensor] = {}
+    changed: dict[str, str] = {}
+    read: dict[str, Recognised] = {}
+    trunks = find_trunks(module)
+    for name, trunk in trunks.items():
+        try:
+            found = recognise(content, prefix, prefer=location + name)
+            fitted, how = fit_encoder(found.encoder, trunk)
+        except ValueError as error:
+            raise ValueError(
+                f'cannot load {source} into {type(trunk).__name__}: {error}'
+            ) from None
+        state.update({name + key: tensor for key, tensor in fitted.items()})
+        changed.update({name + key: text for key, text in how.items()})
+        read[found.root] = found
+
+    found = next(iter(read.values()))
+    beside = {key.removeprefix(location): tensor for key, tensor in found.rest.items()}
+    beside = {key: tensor for key, tensor in beside.items() if key not in state}
+    state.update(_fit_beside(beside, module, own, changed))
+    changed = {key: how for key, how in changed.items() if key in state}
+    used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
+    keys = [*found.encoder_keys, *found.rest_keys, *found.dropped]
+    report = LoadReport(
+        source,
+        found.format.name,
+        loaded=[name for name in state if name not in changed],
+        changed=changed,
+        initial=[name for name in own if name not in state],
+        ignored=[key.removeprefix(_wrapper(found)) for key in keys if key not in used],
+    )
+    return state, report, used + found.dropped
+
+
+def _used(
+    found: Recognised,
+    state: Mapping[str, Tensor],
+    changed: Mapping[str, str],
+    trunks: Mapping[str, ViT],
+    location: str,
+) -> list[str]:
+    """The file's keys that went into ``state``, layer scales that were folded included."""
+    folded = any('layer scale' in how for how in changed.values())
+    encoder = [
+        key
+        for key, ours in found.encoder_keys.items()
+        if any(trunk + ours in state for trunk in trunks)
+        or (folded and ours.endswith(tuple(SCALED)))
+    ]
+    rest = found.rest_keys.items()
+    return encoder + [key for key, ours in rest if ours.removeprefix(location) in state]
+
+
+def _wrapper(found: Recognised) -> str:
+    """``'model.'`` or ``'state_dict.'``, which say nothing in a report."""
+    return found.root if found.root in ('model.', 'state_dict.') else ''
+
+
+def _fit_beside(
+    beside: Mapping[str, Tensor],
+    module: nn.Module,
+    own: Mapping[str, Tensor],
+    changed: dict[str, str],
+) -> dict[str, Tensor]:
+    """What can be loaded of that which stands beside the encoder, such as decoder and heads.
+
+    A layer is loaded whole or not at all, and so is a decoder: with a hole it decodes nothing.
+    """
+    known = {key: tensor for key, tensor in beside.items() if key in own}
+    positions = 'decoder.pos_embed'
+    if positions in known and known[positions].shape != own[positions].shape:
+        decoder = module.get_submodule('decoder')
+        if known[positions].shape[2] == decoder.embed_dims:
+            known[positions] = fit_pos_embed(known[positions], decoder.grid, 1)
+            h, w = decoder.grid
+            changed[positions] = f'resized to a grid of {h}x{w}, bicubic'
+    unfit = {_unit(key) for key, tensor in known.items() if tensor.shape != own[key].shape}
+    unfit |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
+    return {key: tensor for key, tensor in known.items() if _unit(key) not in unfit}
+
+
+def _unit(key: str) -> str:
+    return 'decoder' if key.startswith('decoder.') else key.rpartition('.')[0]
+
+
+def log_report(report: LoadReport, module: nn.Module) -> None:
+    """Log a report, as a warning if a part of an encoder keeps its initial values."""
+    trunks = tuple(find_trunks(module))
+    level = logging.WARNING if any(n.startswith(trunks) for n in report.initial) else logging.INFO
+    print_log(str(report), 'current', level)

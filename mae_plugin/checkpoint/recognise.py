@@ -1,0 +1,199 @@
+"""From a file's content to an encoder with our names: find the encoder, name the format."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .formats import FORMATS, HARMLESS, INSIDE_ENCODER, NO_WEIGHTS, SECOND_COPY, Format
+from .report import shorten
+
+_INDEX = re.compile(r'\.(\d+)\.')
+_PART = re.compile(r'\.attn\.[qkv]\.(weight|bias)$')
+_BIAS_TABLE = 'relative_position_bias_table'
+
+
+class Recognised(NamedTuple):
+    """A checkpoint with our names.
+
+    Attributes:
+        format: The layout that its keys follow.
+        root: What precedes the encoder's keys in the file.
+        encoder: The encoder's tensors under our names (``blocks.0.attn.qkv.weight``).
+        rest: Everything else, under our names where a table knows them (an MAE's ``decoder.*``
+            and ``head.pred``, a classifier's ``neck.fc_norm`` and ``head.fc``), and under the
+            file's own otherwise.
+        encoder_keys: The file's keys of ``encoder`` and the names that they got there.
+        rest_keys: The file's keys of ``rest`` and the names that they got there.
+        dropped: The file's keys that change no output and were left out.
+    """
+
+    format: Format
+    root: str
+    encoder: dict[str, Tensor]
+    rest: dict[str, Tensor]
+    encoder_keys: dict[str, str]
+    rest_keys: dict[str, str]
+    dropped: list[str]
+
+
+def flatten(content: Mapping[Any, Any], prefix: str = '') -> dict[str, Tensor]:
+    """Tensors of a nested dict under dotted names, without optimizer states and the like."""
+    flat: dict[str, Tensor] = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or (not prefix and key in NO_WEIGHTS):
+            continue
+        if isinstance(value, Tensor):
+            flat[prefix + key] = value
+        elif isinstance(value, np.ndarray) and value.dtype.kind == 'f':
+            flat[prefix + key] = torch.from_numpy(value)
+        elif isinstance(value, Mapping):
+            flat.update(flatten(value, f'{prefix}{key}.'))
+    return flat
+
+
+def recognise(
+    content: Mapping[str, Any], prefix: str | None = None, prefer: str | None = None
+) -> Recognised:
+    """Recognise a checkpoint from its keys and give the encoder our names.
+
+    Args:
+        content: What :func:`mae_plugin.safe_load.safe_load` returned, or a state dict.
+        prefix: Read the encoder under this prefix alone (``'backbone.'``); anywhere when None.
+        prefer: Of several encoders take the one under this prefix, if there is one.
+
+    Raises:
+        ValueError: If there is no ViT, none under ``prefix``, several to choose from, or one of
+            another architecture.
+    """
+    flat = flatten(content)
+    root, patch = _find_encoder(flat, prefix, prefer)
+    found = next(
+        form
+        for form in FORMATS
+        if form.patch == patch and all(_any_key(mark, flat) for mark in form.marks)
+    )
+    return _translate(flat, found, root)
+
+
+def _any_key(pattern: str, keys: Iterable[str]) -> bool:
+    return any(re.search(pattern, key) for key in keys)
+
+
+def _find_encoder(
+    flat: dict[str, Tensor], prefix: str | None, prefer: str | None
+) -> tuple[str, str]:
+    """Prefix of the encoder's keys, and the key of its patch projection after it."""
+    patches = list(dict.fromkeys(form.patch for form in FORMATS))
+    roots = {
+        key.removesuffix(patch): patch
+        for key in flat
+        for patch in patches
+        if key == patch or key.endswith('.' + patch)
+    }
+    if not roots:
+        raise ValueError(
+            f'no ViT encoder in it: none of its {len(flat)} tensors is a patch projection '
+            f'({", ".join(patches)}). Its keys: {shorten(flat)}'
+        )
+    if prefer and not prefix:
+        own = [root for root in roots if f'.{root}'.endswith(f'.{prefer}')]
+        if len(own) == 1:
+            return own[0], roots[own[0]]
+    if prefix:
+        wanted = prefix.rstrip('.') + '.'
+        matching = {r: p for r, p in roots.items() if r == wanted or r.endswith('.' + wanted)}
+        if not matching:
+            raise ValueError(
+                f"no ViT encoder under prefix='{prefix}'; there is one under: "
+                f'{", ".join(repr(root) for root in roots)}. Leave `prefix` out to find it'
+            )
+        roots = matching
+    if len(roots) > 1:
+        first = {r: p for r, p in roots.items() if not re.search(SECOND_COPY, r)}
+        roots = first or roots
+    if len(roots) > 1:
+        raise ValueError(
+            f'several ViT encoders: choose one with prefix=, of '
+            f'{", ".join(repr(root) for root in roots)}'
+        )
+    return next(iter(roots.items()))
+
+
+def lookup(key: str, table: dict[str, str]) -> str | None:
+    """Our name of ``key``, or None if the table does not know it."""
+    index = _INDEX.search(key)
+    name = key if index is None else f'{key[: index.start()]}.{{}}.{key[index.end() :]}'
+    ours = table.get(name)
+    if ours is None:
+        stem, _, leaf = name.rpartition('.')
+        if leaf not in ('weight', 'bias') or stem not in table:
+            return None
+        ours = f'{table[stem]}.{leaf}'
+    return ours if index is None else ours.replace('{}', index.group(1))
+
+
+def _translate(flat: dict[str, Tensor], form: Format, root: str) -> Recognised:
+    encoder_keys: dict[str, str] = {}
+    rest_keys: dict[str, str] = {}
+    dropped, foreign = [], []
+    base = root.removesuffix(form.encoder_prefix)
+    for key, tensor in flat.items():
+        inside = key.removeprefix(root) if key.startswith(root) else ''
+        beside = key.removeprefix(base) if key.startswith(base) else ''
+        ours = lookup(inside, form.encoder) or lookup(beside, form.beside)
+        if ours is not None:
+            is_beside = ours.startswith(('decoder.', 'head.', 'neck.'))
+            (rest_keys if is_beside else encoder_keys)[key] = ours
+        elif re.search(HARMLESS, inside):
+            dropped.append(key)
+        elif inside.endswith(_BIAS_TABLE):
+            _refuse_position_bias(key, tensor, form)
+            dropped.append(key)
+        elif re.search(INSIDE_ENCODER, inside):
+            foreign.append(inside)
+        else:
+            rest_keys[key] = beside or key
+    if foreign:
+        raise ValueError(
+            f'its encoder ({form.name}) has parts that a plain ViT lacks, without which it would '
+            f'compute something else: {shorten(foreign)}'
+        )
+    encoder = _fuse_qkv({ours: flat[key] for key, ours in encoder_keys.items()})
+    rest = _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items()})
+    if 'pos_embed' not in encoder and 'BEiT' in form.name:
+        # A BEiT with relative positions alone; those were zero, or it would have been refused.
+        patch = encoder['patch_embed.proj.weight']
+        encoder['pos_embed'] = patch.new_zeros(1, 2, patch.shape[0])
+    for keys in (encoder_keys, rest_keys):
+        keys.update({key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()})
+    return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped)
+
+
+def _refuse_position_bias(key: str, table: Tensor, form: Format) -> None:
+    if not table.any():
+        return
+    raise ValueError(
+        f'{key} is not zero: this {form.name} adds a learned bias for each pair of positions to '
+        'its attention, which a plain ViT cannot represent (decomposed relative positions '
+        "neither). Use the host's own BEiT or MAE backbone for this file, or the MAE file that "
+        'it was fine-tuned from'
+    )
+
+
+def _fuse_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Join ``attn.q``, ``attn.k``, ``attn.v`` into ``attn.qkv``; a missing bias is zero."""
+    parts = [name for name in state if _PART.search(name)]
+    fused = {name: tensor for name, tensor in state.items() if name not in parts}
+    for name in dict.fromkeys(_PART.sub(r'.attn.{}.\1', part) for part in parts):
+        tensors = [state.get(name.format(part)) for part in 'qkv']
+        known = next(tensor for tensor in tensors if tensor is not None)
+        if name.endswith('weight') and any(tensor is None for tensor in tensors):
+            raise ValueError(f'{name.format("qkv")}: one of query, key and value is missing')
+        fused[name.format('qkv')] = torch.cat(
+            [torch.zeros_like(known) if tensor is None else tensor for tensor in tensors]
+        )
+    return fused

@@ -1,0 +1,25 @@
+"""See mae_plugin.registry: importing this package registers its parts."""
+
+from mae_plugin.datasets.collate import stack_collate
+from mae_plugin.datasets.color_jitter import ColorJitter
+from mae_plugin.datasets.image_folder import ImageFolder
+from mae_plugin.datasets.image_shards import ImageShards
+from mae_plugin.datasets.packing import PackInputs
+from mae_plugin.datasets.sampler import StreamSampler
+from mae_plugin.datasets.transforms import (
+    LoadFixedCrop,
+    LoadRandomResizedCrop,
+    LoadResizeCenterCrop,
+)
+
+__all__ = [
+    'ColorJitter',
+    'ImageFolder',
+    'ImageShards',
+    'LoadFixedCrop',
+    'LoadRandomResizedCrop',
+    'LoadResizeCenterCrop',
+    'PackInputs',
+    'StreamSampler',
+    'stack_collate',
+]

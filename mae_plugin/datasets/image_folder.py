@@ -1,0 +1,155 @@
+"""A folder of images, labelled or not."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mae_plugin.datasets.image_dataset import ImageDataset
+from mae_plugin.datasets.path_list import PathList, cache_folder, digest, list_folder
+from mae_plugin.registry import DATASETS
+
+EXTENSIONS = (
+    '.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.npy',
+)  # fmt: skip
+
+
+@DATASETS.register_module()
+class ImageFolder(ImageDataset):
+    """All images below a folder, in the order of their names.
+
+    Labels are the folders at the top level (ImageNet's layout), or the last column of
+    ``ann_file``. The list is kept as two arrays, which workers share.
+
+    Args:
+        data_root (str): Folder of the data.
+        data_prefix (str | dict): Folder of the images below it, such as ``'train'``; as in
+            OpenMMLab ``dict(img_path='train')`` also works.
+        ann_file (str, optional): Text file below ``data_root`` with a path below the images'
+            folder per line, maybe followed by a label number; only these images are used.
+        labels (bool | str): 'auto' labels the images if all of them have a label and there are at
+            least two classes; True demands it; False leaves the labels out.
+        classes (Sequence[str], optional): Class names in label order. Defaults to the sorted
+            top-level folders.
+        pipeline (Sequence[dict]): Transforms, see :class:`ImageDataset`.
+        seed (int, optional): See :class:`ImageDataset`.
+        extensions (Sequence[str]): Endings of image files, in any case.
+        index_cache (str | bool): File that keeps the listing for the next start; True puts it into
+            ``$XDG_CACHE_HOME/mae_plugin``, False keeps none. It is renewed when a folder changes.
+        bad_images (dict, optional): See :class:`ImageDataset`.
+
+    Raises:
+        ValueError: If a folder or file is missing, holds no image, or the labels cannot be had.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: str | dict = '',
+        ann_file: str | None = None,
+        labels: bool | str = 'auto',
+        classes: Sequence[str] | None = None,
+        pipeline: Sequence = (),
+        seed: int | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
+        index_cache: str | bool = True,
+        bad_images: dict | None = None,
+    ) -> None:
+        super().__init__(pipeline, seed, bad_images)
+        folder = data_prefix
+        if isinstance(folder, dict):
+            folder = folder.get('img_path', '')
+        self.root = os.path.join(data_root, folder)
+        if not os.path.isdir(self.root):
+            raise ValueError(
+                f'image folder {self.root!r} does not exist; name yours with --data-root DIR, or '
+                f'run "make demo" for a first run without any data'
+            )
+        if labels not in (True, False, 'auto'):
+            raise ValueError(f"labels={labels!r} must be True, False or 'auto'")
+        if ann_file:
+            self.paths, self.labels = _read_ann_file(os.path.join(data_root, ann_file))
+        else:
+            suffixes = tuple(sorted(extension.lower() for extension in extensions))
+            self.paths = list_folder(self.root, suffixes, _cache_path(index_cache, self.root))
+            self.labels = None
+        if not len(self.paths):
+            raise ValueError(
+                f'image folder {self.root!r} holds no image ({", ".join(extensions)}); name yours '
+                f'with --data-root DIR, or run "make demo" for a first run without any data'
+            )
+        if not labels:
+            self.labels = None
+        elif not ann_file:
+            names = _top_folders(self.root) if classes is None else tuple(classes)
+            self.labels, odd = _folder_labels(self.paths, names)
+            if labels == 'auto' and (odd is not None or len(names) < 2):
+                self.labels = None
+            elif odd is not None:
+                raise ValueError(
+                    f'{self.paths[odd]!r} in {self.root!r} lies in none of the class folders; '
+                    f'move it into one, or set labels=False'
+                )
+            classes = names
+        elif labels is True and self.labels is None:
+            raise ValueError(f'{ann_file!r} has lines without a label; add them, or labels=False')
+        if self.labels is not None and classes is not None:
+            self.classes = tuple(classes)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> str:
+        """Full path of one image."""
+        return os.path.join(self.root, self.paths[index])
+
+    def locate(self, index: int) -> dict:
+        """Path and label of one image."""
+        located: dict[str, Any] = dict(img_path=self.path(index))
+        if self.labels is not None:
+            located['gt_label'] = int(self.labels[index])
+        return located
+
+
+def _top_folders(root: str) -> tuple[str, ...]:
+    with os.scandir(root) as entries:
+        names = [e.name for e in entries if e.is_dir() and not e.name.startswith('.')]
+    return tuple(sorted(names, key=os.fsencode))
+
+
+def _folder_labels(paths: PathList, classes: tuple[str, ...]) -> tuple[np.ndarray, int | None]:
+    """Label per path, (N,) int32, and the first path that lies in no class folder, if any."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.full(len(paths), -1, np.int32)
+    for index, path in enumerate(paths):
+        folder, slash, _ = path.partition('/')
+        labels[index] = numbers.get(folder, -1) if slash else -1
+    odd = np.flatnonzero(labels < 0)
+    return labels, int(odd[0]) if len(odd) else None
+
+
+def _read_ann_file(path: str) -> tuple[PathList, np.ndarray | None]:
+    """Paths, and labels if every line has one."""
+    if not os.path.isfile(path):
+        raise ValueError(f'ann_file {path!r} does not exist; write one "path label" per line')
+    paths, labels = [], []
+    with open(path, encoding='utf-8', errors='surrogateescape') as file:
+        for line in filter(None, map(str.strip, file)):
+            name, _, label = line.rpartition(' ')
+            if name and label.isdigit():
+                labels.append(int(label))
+                paths.append(name.strip())
+            else:
+                paths.append(line)
+    complete = bool(paths) and len(labels) == len(paths)
+    return PathList.of(paths), np.array(labels, np.int32) if complete else None
+
+
+def _cache_path(index_cache: str | bool, root: str) -> Path | None:
+    if isinstance(index_cache, str):
+        return Path(index_cache)
+    if not index_cache:
+        return None
+    return cache_folder() / f'index-{digest(os.path.realpath(root))}.npz'

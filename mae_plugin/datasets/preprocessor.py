@@ -1,0 +1,99 @@
+"""From a batch of raw pixels to a normalised float batch on the device."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+
+from mae_plugin.registry import MODELS
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class MAEDataPreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the device as it is (uint8: a quarter of the bytes), then normalises it.
+
+    Args:
+        mean (Sequence[float]): Mean per channel in the units of the pixels (0 to 255 for uint8).
+            Defaults to ImageNet's.
+        std (Sequence[float]): Standard deviation per channel, in the same units.
+        channels_last (bool): Give the batch the channels-last memory format.
+        pad_size_divisor (int): Pad bottom and right with zeros (the mean colour) to a multiple.
+        non_blocking (bool): Copy pinned batches without waiting for them.
+
+    Raises:
+        ValueError: If mean and std differ in length, or a std is not positive.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        channels_last: bool = False,
+        pad_size_divisor: int = 1,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if len(mean) != len(std):
+            raise ValueError(
+                f'mean has {len(mean)} values and std {len(std)}; give one of each per channel'
+            )
+        if min(std) <= 0:
+            raise ValueError(f'std={tuple(std)} must be positive in every channel')
+        self.channels_last = channels_last
+        self.pad_size_divisor = pad_size_divisor
+        shape = (1, len(mean), 1, 1)
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(shape), False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(shape), False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Normalise one batch.
+
+        Args:
+            data (dict): ``inputs``, a (B, C, H, W) tensor or a list of B (C, H, W) tensors of one
+                size, of any dtype; ``data_samples`` (optional), a list.
+            training (bool): Unused; part of mmengine's interface.
+
+        Returns:
+            dict: ``inputs`` (B, C, H, W) float32 on the device, ``data_samples`` list or None.
+
+        Raises:
+            ValueError: If the images do not have as many channels as ``mean``.
+        """
+        images = data['inputs']
+        if not isinstance(images, torch.Tensor):
+            images = torch.stack(list(images))
+        if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:
+            raise ValueError(
+                f'inputs of shape {tuple(images.shape)} have {images.shape[1]} channels, but mean '
+                f"and std have {self.mean.shape[1]} values; set mean, std and the model's "
+                f"in_channels to the images' channels"
+            )
+        images = images.to(self.device, non_blocking=self._non_blocking)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        images = images.to(torch.float32, memory_format=layout, copy=True)
+        images = self.pad(images.sub_(self.mean).div_(self.std))
+        return dict(inputs=images, data_samples=self.move_labels(data.get('data_samples')))
+
+    def denormalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Back to pixel units: (B, C, H, W) normalised -> (B, C, H, W) in the units of mean."""
+        return images * self.std + self.mean
+
+    def pad(self, images: torch.Tensor) -> torch.Tensor:
+        """Pad bottom and right to a multiple of ``pad_size_divisor``."""
+        height, width = images.shape[-2:]
+        bottom, right = -height % self.pad_size_divisor, -width % self.pad_size_divisor
+        return F.pad(images, (0, right, 0, bottom)) if bottom or right else images
+
+    def move_labels(self, samples: list | None) -> list | None:
+        """Send all labels to the device in one copy; nothing else in a sample is a tensor."""
+        labelled = [s for s in samples or () if 'gt_label' in s]
+        if labelled:
+            labels = torch.stack([torch.as_tensor(s.gt_label) for s in labelled])
+            labels = labels.to(self.device, non_blocking=self._non_blocking)
+            for sample, label in zip(labelled, labels, strict=True):
+                sample.gt_label = label
+        return samples

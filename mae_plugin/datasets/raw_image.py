@@ -1,0 +1,57 @@
+"""An image whose header was read and whose pixels were not yet: what every decoder gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+_BYTE_ORDERS: dict[bytes, Literal['little', 'big']] = {b'II': 'little', b'MM': 'big'}
+
+
+class BadImageError(ValueError):
+    """An image that cannot be used: damaged, truncated, empty, too large or of other channels."""
+
+
+@dataclass
+class RawImage:
+    """Header and reader of one image.
+
+    Attributes:
+        height, width (int): Size as stored, before EXIF orientation.
+        channels (int): Channels that will be decoded, alpha included.
+        read (Callable): ``read(scale, fast, grey)`` gives (h, w, C). Only decoders that set
+            ``can_scale`` honour the arguments.
+        itemsize (int): Bytes per value; 0 for a mapped file, which is not decoded.
+        orientation (int): EXIF orientation still to be applied, 1 to 8.
+        can_scale (bool): Whether ``read`` can decode at 1/2, 1/4 and 1/8.
+        picture (bool): Whether 16 bits mean brightness and may be rounded to 8.
+    """
+
+    height: int
+    width: int
+    channels: int
+    read: Callable[[int, bool, bool], np.ndarray]
+    itemsize: int = 1
+    orientation: int = 1
+    can_scale: bool = False
+    picture: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """int: Size of the decoded pixels."""
+        return self.height * self.width * self.channels * self.itemsize
+
+
+def tiff_orientation(exif: bytes) -> int:
+    """Orientation (tag 274) in the first directory of an EXIF block; 1 where there is none."""
+    order = _BYTE_ORDERS.get(exif[:2])
+    if order is None:
+        return 1
+    start = int.from_bytes(exif[4:8], order)
+    count = int.from_bytes(exif[start : start + 2], order)
+    for entry in range(start + 2, min(start + 2 + 12 * count, len(exif)), 12):
+        if int.from_bytes(exif[entry : entry + 2], order) == 274:
+            value = int.from_bytes(exif[entry + 8 : entry + 10], order)
+            return value if 1 <= value <= 8 else 1
+    return 1

@@ -1,0 +1,248 @@
+"""Decode, crop, resize and flip in one step.
+
+Each transform reads ``results['img_bytes']`` or ``results['img_path']`` and leaves
+``results['img']``, a list of (C, H, W) tensors (one per crop), with ``crop_boxes`` beside it. All
+randomness comes from ``results['rng']``, which the datasets derive from (seed, pass, index).
+"""
+
+import torch
+
+from mae_plugin.datasets.color_jitter import ColorJitter
+from mae_plugin.datasets.crops import (
+    Box,
+    align,
+    decode_scale,
+    random_resized_box,
+    resize,
+)
+from mae_plugin.datasets.decode import MAX_BYTES, ImageSource
+from mae_plugin.registry import TRANSFORMS
+
+_INTERPOLATIONS = ('bicubic', 'bilinear')
+
+
+class CropLoader:
+    """What the loading transforms share: options of decoding, and cutting boxes from a file.
+
+    Args:
+        size (int | tuple[int, int]): Height and width of the result, or both.
+        interpolation (str): 'bicubic' or 'bilinear', both antialiased.
+        exact (bool): Decode at full size and resize by Pillow's arithmetic. Otherwise a JPEG is
+            decoded at 1/2, 1/4 or 1/8 where the crop stays at least as large as the result, with
+            the cheaper chroma upsampling, and torch resizes: 2 to 4 times faster.
+        channels (int): Channels of the result; see :mod:`mae_plugin.datasets.decode`.
+        background (int): Grey value behind transparent pixels.
+        max_bytes (int): Images that decode to more are refused.
+
+    Raises:
+        ValueError: If ``size`` is not positive or ``interpolation`` is unknown.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        interpolation: str = 'bicubic',
+        exact: bool = False,
+        channels: int = 3,
+        background: int = 255,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        if min(self.size) < 1:
+            raise ValueError(f'size={size} must be positive')
+        if interpolation not in _INTERPOLATIONS:
+            raise ValueError(f'interpolation={interpolation!r} must be one of {_INTERPOLATIONS}')
+        self.interpolation = interpolation
+        self.exact = exact
+        self.channels = channels
+        self.background = background
+        self.max_bytes = max_bytes
+
+    def open(self, results: dict) -> ImageSource:
+        """Read the header of the image that ``results`` names, and note its size."""
+        source = results.get('img_bytes')
+        source = results['img_path'] if source is None else source
+        image = ImageSource(source, self.channels, self.background, self.max_bytes)
+        results['ori_shape'] = image.height, image.width
+        return image
+
+    def cut(
+        self,
+        image: ImageSource,
+        boxes: list[Box],
+        size: tuple[int, int],
+        flips: list[bool] | None = None,
+    ) -> list[torch.Tensor]:
+        """Decode once, then resize and maybe mirror each box: a list of (C, *size) tensors.
+
+        ``boxes`` is changed in place to what was cut: a JPEG's boxes get edges at multiples of
+        the decoding scale (by at most half a pixel of the result), with or without ``exact``,
+        so that both cut the same pixels.
+        """
+        scale = min(decode_scale(box, size, image.max_scale) for box in boxes)
+        boxes[:] = [align(box, scale, image.height, image.width) for box in boxes]
+        if self.exact:
+            scale = 1
+        pixels = image.read(scale, fast=not self.exact)
+        crops = []
+        for box, flip in zip(boxes, flips or [False] * len(boxes), strict=True):
+            top, left, height, width = (edge // scale for edge in box)
+            crop = image.convert(pixels[top : top + height, left : left + width])
+            crops.append(resize(crop, size, self.interpolation, flip, self.exact))
+        return crops
+
+
+@TRANSFORMS.register_module()
+class LoadRandomResizedCrop(CropLoader):
+    """MAE's augmentation: a random-resized crop and a flip, decoded no larger than needed.
+
+    The crop is drawn by torchvision's law from the header's size (Table 1e, "rand size").
+
+    Args:
+        size (int | tuple[int, int]): Height and width of the result, or both.
+        scale (tuple[float, float]): Least and greatest area fraction of the crop.
+        ratio (tuple[float, float]): Least and greatest aspect ratio (width / height).
+        interpolation (str): 'bicubic' or 'bilinear', both antialiased.
+        flip_prob (float): Probability of a horizontal flip.
+        exact (bool): As in :class:`CropLoader`.
+        channels (int): Channels of the result.
+        color_jitter (dict, optional): Arguments of :class:`ColorJitter`.
+        repeats (int): Crops per decoded image (repeated augmentation, Hoffer et al. 2020). A
+            batch then holds ``batch_size * repeats`` images; scale the learning rate by that.
+        kwargs: ``background`` and ``max_bytes`` of :class:`CropLoader`.
+
+    Raises:
+        ValueError: If ``repeats``, ``scale``, ``ratio`` or ``flip_prob`` is out of range.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 224,
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+        flip_prob: float = 0.5,
+        exact: bool = False,
+        channels: int = 3,
+        color_jitter: dict | None = None,
+        repeats: int = 1,
+        **kwargs,
+    ) -> None:
+        super().__init__(size, interpolation, exact, channels, **kwargs)
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f'scale={scale} must be two rising fractions in (0, 1]')
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f'ratio={ratio} must be two rising positive numbers')
+        _check_probability(flip_prob)
+        if repeats < 1:
+            raise ValueError(f'repeats={repeats} must be at least 1')
+        self.scale = scale
+        self.ratio = ratio
+        self.flip_prob = flip_prob
+        self.jitter = None if color_jitter is None else ColorJitter(**color_jitter)
+        self.repeats = repeats
+
+    def __call__(self, results: dict) -> dict:
+        """Fill ``img``, ``crop_boxes`` and ``ori_shape``."""
+        rng, image = results['rng'], self.open(results)
+        boxes = [
+            random_resized_box(rng, image.height, image.width, self.scale, self.ratio)
+            for _ in range(self.repeats)
+        ]
+        flips = [rng.random() < self.flip_prob for _ in boxes]
+        results['img'] = self.cut(image, boxes, self.size, flips)
+        results['crop_boxes'] = boxes
+        return results if self.jitter is None else self.jitter(results)
+
+
+@TRANSFORMS.register_module()
+class LoadFixedCrop(CropLoader):
+    """Table 1e's "fixed size": short side resized to the result's, random crop, flip.
+
+    Args:
+        size (int | tuple[int, int]): Height and width of the result, or both.
+        flip_prob (float): Probability of a horizontal flip.
+        random (bool): False takes the centre: with ``flip_prob=0``, Table 1e's "none".
+        kwargs: The rest of :class:`CropLoader`.
+
+    Raises:
+        ValueError: If ``flip_prob`` is no probability.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 224,
+        flip_prob: float = 0.5,
+        random: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(size, **kwargs)
+        _check_probability(flip_prob)
+        self.flip_prob = flip_prob
+        self.random = random
+
+    def __call__(self, results: dict) -> dict:
+        """Fill ``img``, ``crop_boxes`` and ``ori_shape``."""
+        rng, image = results['rng'], self.open(results)
+        zoom = max(self.size[0] / image.height, self.size[1] / image.width)
+        height = min(image.height, max(1, round(self.size[0] / zoom)))
+        width = min(image.width, max(1, round(self.size[1] / zoom)))
+        y, x = (rng.random(), rng.random()) if self.random else (0.5, 0.5)
+        top, left = int(y * (image.height - height + 1)), int(x * (image.width - width + 1))
+        boxes = [(top, left, height, width)]
+        flips = [rng.random() < self.flip_prob for _ in boxes]
+        results['img'] = self.cut(image, boxes, self.size, flips)
+        results['crop_boxes'] = boxes
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadResizeCenterCrop(CropLoader):
+    """Evaluation: resize the short side, then cut the centre.
+
+    Args:
+        size (int | tuple[int, int]): Height and width of the result, or both.
+        resize_short (int, optional): The short side before the cut; None takes 256/224 of the
+            shorter of ``size``.
+        exact (bool): As in :class:`CropLoader`. Defaults to True here.
+        kwargs: The rest of :class:`CropLoader`.
+
+    Raises:
+        ValueError: If ``resize_short`` is shorter than the cut.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 224,
+        resize_short: int | None = None,
+        exact: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(size, exact=exact, **kwargs)
+        self.resize_short = resize_short or round(min(self.size) * 256 / 224)
+        if self.resize_short < min(self.size):
+            raise ValueError(
+                f'resize_short={self.resize_short} is shorter than size={self.size}; raise it'
+            )
+
+    def __call__(self, results: dict) -> dict:
+        """Fill ``img``, ``crop_boxes`` (of the resized image) and ``ori_shape``."""
+        image = self.open(results)
+        zoom = max(
+            self.resize_short / min(image.height, image.width),
+            self.size[0] / image.height,
+            self.size[1] / image.width,
+        )
+        height = max(self.size[0], int(image.height * zoom))
+        width = max(self.size[1], int(image.width * zoom))
+        (whole,) = self.cut(image, [(0, 0, image.height, image.width)], (height, width))
+        top, left = round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
+        crop = whole[:, top : top + self.size[0], left : left + self.size[1]]
+        results['img'] = [crop.contiguous()]
+        results['crop_boxes'] = [(top, left, *self.size)]
+        return results
+
+
+def _check_probability(value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f'flip_prob={value} must lie in [0, 1]')

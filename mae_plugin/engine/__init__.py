@@ -1,0 +1,9 @@
+"""See mae_plugin.registry: importing this package registers its parts."""
+
+from . import hooks
+from .autocast import BFloat16OptimWrapper
+from .fsdp import FSDPStrategy
+from .lars import LARS
+from .loop import ResumableEpochLoop
+from .optim import ViTOptimWrapperConstructor
+from .visualizer import LazyVisualizer

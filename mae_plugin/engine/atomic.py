@@ -1,0 +1,115 @@
+"""Files that are either whole or absent, and checkpoints that know whether they are whole."""
+
+import errno
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from mae_plugin.safe_load import safe_load
+
+_TAG = b'mae_plugin sha256='
+_END_OF_ZIP = b'PK\x05\x06'
+_CHUNK = 1 << 24
+
+
+def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
+    """Write a file so that a crash at any moment leaves the old one or the new one, whole.
+
+    The parts go to a hidden file in the same folder, which is flushed to the disk and renamed;
+    the rename itself is flushed with the folder.
+
+    Raises:
+        OSError: The disk is full or failing; says so, and the old file is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        with temporary.open('wb') as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            size = sum(len(part) for part in parts)
+            raise OSError(
+                error.errno,
+                f'no room for {path} ({size / 2**20:.1f} MiB): {error.strerror}. Files written '
+                'before are intact; free space and run again with --resume auto',
+            ) from error
+        raise
+    _sync_folder(path.parent)
+
+
+def temporary_name(name: str) -> str:
+    """The hidden name under which ``name`` is written; matches ``.*.writing``."""
+    return f'.{name}.writing'
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_checkpoint(path: str | Path, data: bytes) -> None:
+    """Write what ``torch.save`` produced, atomically, with its SHA-256 inside.
+
+    The digest of everything before it becomes the archive's comment, which torch and unzip skip:
+    file and checksum cannot be parted or disagree.
+    """
+    if data[-22:-18] != _END_OF_ZIP or data[-2:] != b'\0\0':
+        atomic_write(path, data)
+        return
+    body = memoryview(data)[:-2]
+    comment = _TAG + hashlib.sha256(body).hexdigest().encode()
+    atomic_write(path, body, len(comment).to_bytes(2, 'little'), comment)
+
+
+def find_damage(path: str | Path) -> str | None:
+    """Why a checkpoint file cannot be trusted to be whole; None if it is.
+
+    Ours are compared with their SHA-256, other archives with the CRC of every member, files of
+    torch's older format by reading them.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            comment = archive.comment
+            if not comment.startswith(_TAG):
+                bad = archive.testzip()
+                return f'{bad} inside is damaged' if bad else None
+    except (zipfile.BadZipFile, EOFError, ValueError, OverflowError) as error:
+        try:
+            safe_load(path)
+        except ValueError:
+            return f'it is truncated or no checkpoint ({error})'
+        return None
+    digest = hashlib.sha256()
+    left = path.stat().st_size - 2 - len(comment)
+    with path.open('rb') as file:
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+    if _TAG + digest.hexdigest().encode() != comment:
+        return 'its content does not match its checksum'
+    return None
+
+
+class AtomicBackend(LocalBackend):
+    """mmengine's local file backend, whose ``put`` leaves no half file and adds a checksum."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        """Write ``obj``; see :func:`write_checkpoint`."""
+        write_checkpoint(filepath, bytes(obj))
+
+
+register_backend('mae_plugin_atomic', AtomicBackend)

@@ -1,0 +1,162 @@
+"""Batches of one epoch from a DataLoader, whatever becomes of its workers."""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import DataLoader
+
+# How torch's DataLoader begins the errors that mean "a worker is gone" and "a worker is stuck";
+# an exception raised by the dataset itself says "Caught ..." and is never retried.
+_WORKER_ERRORS = ('DataLoader worker', 'DataLoader timed out')
+
+
+class BatchFeed:
+    """Iterates a DataLoader from any batch of an epoch, replacing dead and hung workers.
+
+    What a sample looks like depends on ``(seed, pass, index)`` alone, so starting the workers
+    again at the batch that failed changes nothing in the run. A worker's death is noticed at
+    once, but only ever raised between two steps: torch's own handler raises wherever the main
+    process happens to be, half an optimizer step included.
+
+    Args:
+        loader (DataLoader): Its sampler has ``set_position`` (StreamSampler); with other samplers
+            the batches before ``first`` are loaded and thrown away.
+        seed (int): Seed of the run; the workers' base seed follows from it and the epoch, so that
+            starting workers does not advance torch's generator.
+        timeout (float): Seconds without a batch after which the workers count as hung.
+        max_failures (int): Restarts in a row, without one batch in between, before giving up.
+    """
+
+    def __init__(
+        self, loader: DataLoader, seed: int, timeout: float = 600.0, max_failures: int = 3
+    ) -> None:
+        self.loader = loader
+        self.seed = seed
+        self.max_failures = max_failures
+        self._fetching = False
+        self._child_died = False
+        if loader.num_workers > 0 and loader.timeout == 0:
+            loader.timeout = timeout
+
+    def batches(self, epoch: int, first: int = 0) -> Generator[tuple[int, Any], None, None]:
+        """Yield ``(index in the epoch, batch)`` from batch ``first`` on.
+
+        Raises:
+            RuntimeError: If the workers failed more than ``max_failures`` times in a row; names
+                the files that they were on.
+        """
+        index, failures = first, 0
+        while index < len(self.loader):
+            iterator = None
+            try:
+                iterator = self._start(epoch, index)
+                while index < len(self.loader):
+                    with self._watching():
+                        batch = next(iterator)
+                    yield index, batch
+                    index, failures = index + 1, 0
+            except RuntimeError as error:
+                if not str(error).startswith(_WORKER_ERRORS):
+                    raise
+                failures += 1
+                report = self._report(error)
+                self._stop(iterator)
+                if failures > self.max_failures:
+                    raise RuntimeError(
+                        f'{report}\nThe workers failed {failures} times in a row on batch '
+                        f'{index} of epoch {epoch + 1}: mend or remove the files named above, '
+                        'or use fewer workers if memory ran out; then run again with --resume auto'
+                    ) from error
+                print_log(
+                    f'{report}\nStarting the workers again at batch {index} '
+                    f'(attempt {failures} of {self.max_failures})',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            except BaseException:
+                self._stop(iterator)
+                raise
+
+    def close(self) -> None:
+        """End workers that persist between epochs; left to Python that takes 5 s for each."""
+        iterator = getattr(self.loader, '_iterator', None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+            self.loader._iterator = None
+
+    def _start(self, epoch: int, index: int) -> Iterator[Any]:
+        loader = self.loader
+        loader.generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+        sampler: Any = loader.sampler
+        skip = 0
+        if hasattr(sampler, 'set_position'):
+            sampler.set_position((epoch * len(loader) + index) * sampler.global_batch)
+        elif index:
+            skip = index
+            print_log(
+                f'{type(sampler).__name__} cannot start inside an epoch: loading and dropping '
+                f'{index} batches; StreamSampler starts at once',
+                logger='current',
+                level=logging.WARNING,
+            )
+        iterator = iter(loader)
+        self._defer_child_signal()
+        for _ in range(skip):
+            next(iterator)
+        return iterator
+
+    def _defer_child_signal(self) -> None:
+        """Let torch's SIGCHLD handler raise while a batch is awaited, and only then."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        raising = signal.getsignal(signal.SIGCHLD)
+        if not callable(raising) or getattr(raising, 'deferred_by', None) is self:
+            return
+        raising = getattr(raising, 'raising', raising)
+
+        def handler(number: int, frame: Any) -> None:
+            if self._fetching:
+                raising(number, frame)
+            else:
+                self._child_died = True
+
+        handler.deferred_by = self  # type: ignore[attr-defined]
+        handler.raising = raising  # type: ignore[attr-defined]
+        signal.signal(signal.SIGCHLD, handler)
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        self._fetching = True
+        try:
+            if self._child_died:
+                self._child_died = False
+                handler = signal.getsignal(signal.SIGCHLD)
+                if callable(handler):
+                    handler(signal.SIGCHLD, None)
+            yield
+        finally:
+            self._fetching = False
+
+    def _report(self, error: RuntimeError) -> str:
+        lines = [str(error).strip()]
+        describe = getattr(self.loader.dataset, 'worker_files', None)
+        files = describe() if describe else {}
+        lines += [f'  worker {worker} was on {path}' for worker, path in sorted(files.items())]
+        return '\n'.join(lines)
+
+    def _stop(self, iterator: Any) -> None:
+        """Kill the workers behind ``iterator``; one that hangs in C ignores anything less."""
+        for process in getattr(iterator, '_workers', ()):
+            process.kill()
+        if hasattr(iterator, '_shutdown_workers'):
+            iterator._shutdown_workers()
+        # A loader with persistent workers would hand the same dead ones out again.
+        if getattr(self.loader, '_iterator', None) is not None:
+            self.loader._iterator = None
+        self._child_died = False

@@ -1,0 +1,10 @@
+"""Hooks of pretraining runs."""
+
+from .bad_images import BadImagesHook
+from .checkpoint import CheckpointHook
+from .exact_resume import ExactResumeHook
+from .monitor import MonitorHook
+from .non_finite import NonFiniteGuard
+from .pca_fit import PCAFitHook
+from .preemption import PreemptionHook
+from .reconstruction import ReconstructionHook

@@ -1,0 +1,120 @@
+"""The training loop: epochs that can be left and entered at any iteration."""
+
+from contextlib import closing
+
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mae_plugin.engine.feed import BatchFeed
+from mae_plugin.registry import LOOPS
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's epoch loop with a position inside the epoch.
+
+    A checkpoint of iteration k, taken anywhere, continues with the batch that iteration k would
+    have had, the same log lines and a validation that was still due. The epoch's position is
+    ``iteration - epoch * len(dataloader)``; the sampler is put there (StreamSampler), the state
+    that ``ExactResumeHook`` saved is restored at the very point where it was taken (hook method
+    ``after_resume``), and dead or hung data workers are replaced (:class:`BatchFeed`).
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader or dict): The training data.
+        max_epochs (int): Epochs of the whole run.
+        worker_timeout (float): Seconds without a batch after which workers count as hung.
+        worker_restarts (int): Restarts of the workers on one batch before the run stops.
+        **kwargs: As for ``EpochBasedTrainLoop``: ``val_begin``, ``val_interval``,
+            ``dynamic_intervals``.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        worker_timeout: float = 600.0,
+        worker_restarts: int = 3,
+        **kwargs,
+    ) -> None:
+        if isinstance(dataloader, dict) and dataloader['sampler']['type'] == 'StreamSampler':
+            # The sampler counts in global batches; a config need say the size only once.
+            dataloader['sampler']['batch_size'] = dataloader['batch_size']
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        self.feed = BatchFeed(self.dataloader, runner.seed, worker_timeout, worker_restarts)
+        self._resuming = False
+
+    def run(self) -> nn.Module:
+        """Train until ``max_epochs``, from wherever the checkpoint stopped."""
+        self.runner.call_hook('before_train')
+        self._check_position()
+        self._resuming = self._iter > 0
+        if self._resuming and self._first_batch() == 0:
+            self._finish_resuming()
+            # The checkpoint of an epoch's end is taken before that epoch's validation.
+            if self.runner.message_hub.get_info('validated_epoch') != self._epoch:
+                self._validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate()
+        self.feed.close()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Run what is left of the current epoch."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self._finish_resuming()
+        with closing(self.feed.batches(self._epoch, self._first_batch())) as batches:
+            for index, batch in batches:
+                self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _first_batch(self) -> int:
+        return self._iter - self._epoch * len(self.dataloader)
+
+    def _finish_resuming(self) -> None:
+        if self._resuming:
+            self._resuming = False
+            self.runner.call_hook('after_resume')
+
+    def _validate(self) -> None:
+        self._decide_current_val_interval()
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
+        ):
+            self.runner.val_loop.run()
+        self.runner.message_hub.update_info('validated_epoch', self._epoch)
+
+    def _check_position(self) -> None:
+        """Refuse a checkpoint whose iterations mean something else in this run.
+
+        Raises:
+            ValueError: If the global batch or the epoch's length has changed.
+        """
+        sampler = self.dataloader.sampler
+        now = dict(
+            global_batch=getattr(sampler, 'global_batch', None),
+            epoch_length=len(self.dataloader),
+        )
+        hub = self.runner.message_hub
+        saved = {key: hub.get_info(key) for key in now}
+        if self._iter > 0 and any(saved[key] not in (None, now[key]) for key in now):
+            raise ValueError(
+                f'the checkpoint was made with {saved}, this run has {now}: iteration '
+                f'{self._iter} would be other images. Keep batch size x processes and the data '
+                'as they were, or start a new run from its weights with load_from'
+            )
+        if not 0 <= self._first_batch() <= len(self.dataloader):
+            raise ValueError(
+                f'iteration {self._iter} does not lie in epoch {self._epoch + 1} of '
+                f'{len(self.dataloader)} iterations: the data or the batch size has changed since '
+                'the checkpoint; start a new run from its weights with load_from'
+            )
+        hub.update_info_dict(now)

@@ -1,0 +1,115 @@
+"""From a config to a runner: launching, resuming and starting weights in one place."""
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.runner import runner as mmengine_runner
+from mmengine.utils import to_2tuple
+
+from mae_plugin.light_start import describe_environment
+from mae_plugin.models.patch_embed import patch_grid
+from mae_plugin.safe_load import use_safe_loading
+
+from .launch import prepare_launch
+from .resume import resolve_resume
+
+
+def build_runner(
+    cfg: Config,
+    resume: str | None = None,
+    pretrained: str | None = None,
+    load_from: str | None = None,
+) -> Runner:
+    """Build the runner of a config, of ours or of a host's model.
+
+    Checkpoints are read safely, whatever the config's hooks.
+
+    Args:
+        cfg: Config with ``work_dir`` and ``launcher`` set.
+        resume: 'auto' goes on from the newest valid checkpoint in the work dir, if there is one;
+            a path from that checkpoint; None starts afresh.
+        pretrained: File with the weights to start from, in any format that
+            :mod:`mae_plugin.checkpoint` knows. The trunk adapts them while loading.
+        load_from: Checkpoint of the whole model, for evaluation.
+
+    Raises:
+        ValueError: If ``resume`` or ``pretrained`` cannot be used, or warm-up outlasts training.
+    """
+    if resume and pretrained:
+        raise ValueError('--resume goes on with a run, --pretrained starts one: give one of them')
+    use_safe_loading()
+    _check_schedule(cfg)
+    _check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
+    _compile_loss(cfg)
+    _pin_for_devices(cfg)
+    prepare_launch(cfg)
+    cfg.load_from = load_from or pretrained or cfg.get('load_from')
+    if resume:
+        checkpoint = resolve_resume(resume, cfg.work_dir)
+        cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
+    if cfg.load_from:
+        _drop_replaced_weights(cfg)
+    mmengine_runner.collect_env = describe_environment
+    return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+
+
+def _drop_replaced_weights(cfg: Config) -> None:
+    """Do not fetch the encoder that the config names when another file is loaded over it."""
+    backbone = cfg.model.get('backbone')
+    if isinstance(backbone, dict) and (backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+        backbone['init_cfg'] = None
+
+
+def _pin_for_devices(cfg: Config) -> None:
+    """Leave pinned memory out where there is no device to copy to: torch would warn each epoch."""
+    if get_device() != 'cpu':
+        return
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if (cfg.get(loader) or {}).get('pin_memory'):
+            cfg[loader].pin_memory = False
+
+
+def _compile_loss(cfg: Config) -> None:
+    """Hand the switch ``compile`` to a model that has its own.
+
+    mmengine would compile the whole train step: it breaks into several graphs, and is compiled
+    again whenever the learning rate changes.
+    """
+    if cfg.get('compile') and cfg.model.type.split('.')[-1] == 'MAE':
+        cfg.model.compile = cfg.pop('compile')
+
+
+def _check_schedule(cfg: Config) -> None:
+    """Refuse a run that ends before one of its learning-rate phases begins."""
+    max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    schedulers = cfg.get('param_scheduler')
+    if max_epochs is None or not isinstance(schedulers, list):
+        return
+    for index, scheduler in enumerate(schedulers):
+        begin = scheduler.get('begin', 0)
+        if scheduler.get('by_epoch', True) and begin and begin >= max_epochs:
+            raise ValueError(
+                f'train_cfg.max_epochs={max_epochs}, but the {scheduler.type} of the learning '
+                f'rate begins after epoch {begin} (warm-up): train longer, or shorten the warm-up '
+                f'with --cfg-options param_scheduler.{index - 1}.end=1 '
+                f'param_scheduler.{index}.begin=1'
+            )
+
+
+def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Refuse images that do not fit a MAE's patches or channels, before any worker starts."""
+    if cfg.model.get('type', '').split('.')[-1] != 'MAE':
+        return
+    patch_size = cfg.model.backbone.get('patch_size', 16)
+    channels = cfg.model.backbone.get('in_channels', 3)
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        for transform in dataset.get('pipeline') or []:
+            if 'size' in transform:
+                patch_grid(to_2tuple(transform.size), patch_size)
+            if 'Load' in transform.type and transform.get('channels', 3) != channels:
+                raise ValueError(
+                    f'{loader}: {transform.type} gives {transform.get("channels", 3)} channels, '
+                    f'the model takes in_channels={channels}: set `channels` of the transform'
+                )

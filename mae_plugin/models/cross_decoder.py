@@ -1,0 +1,145 @@
+"""The cheaper decoder of CrossMAE (Fu et al. 2024): masked queries look at visible tokens."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mae_plugin.registry import MODELS
+
+from .block import Block, init_linear_and_norm, run_block, split_heads
+from .patch_embed import patch_grid
+from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from queries to other tokens, through PyTorch's fused kernels.
+
+    Args:
+        embed_dims: Width D.
+        num_heads: Heads; must divide D.
+
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``embed_dims``.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
+        self.num_heads = num_heads
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.kv = nn.Linear(embed_dims, embed_dims * 2)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        """Queries (B, N, D) attend to visible tokens (B, K, D): (B, N, D)."""
+        parts = (self.q(x), *self.kv(visible).chunk(2, dim=2))
+        q, k, v = (split_heads(part, self.num_heads) for part in parts)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+@MODELS.register_module()
+class CrossAttentionDecoder(BaseModule):
+    """Decoder in which each predicted patch attends to the visible tokens alone.
+
+    A query is the mask token plus its position. Queries do not see each other, so a patch's
+    prediction does not depend on which others are predicted, and a part of the masked patches
+    may be left out of the loss: ``MAE(prediction_ratio=...)``. The cost grows with the predicted
+    patches instead of with all of them.
+
+    As in the paper each block is cross-attention and an MLP, without self-attention. Unlike the
+    official code, all blocks read the encoder's last tokens, embedded once as ``MAEDecoder``
+    does: its learned mixture of the encoder's layers for each block is left out.
+
+    Args:
+        in_dims: Width of the encoder.
+        embed_dims: Width of the decoder (paper: 512).
+        depth: Blocks (paper: 12).
+        num_heads: Attention heads (paper: 16).
+        img_size: Image side or (H, W) of the position embeddings; others are resized.
+        patch_size: p.
+        mlp_ratio: Hidden width of the MLPs over ``embed_dims``.
+        use_checkpoint: Recompute activations in the backward pass.
+
+    Raises:
+        ValueError: If ``depth`` is below 1.
+    """
+
+    predicts_independently = True
+
+    def __init__(
+        self,
+        in_dims: int = 768,
+        embed_dims: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+        img_size: int | Grid = 224,
+        patch_size: int = 16,
+        mlp_ratio: float = 4.0,
+        use_checkpoint: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if depth < 1:
+            raise ValueError(f'decoder depth={depth}: needs at least one block')
+        self.embed_dims = embed_dims
+        self.grid = patch_grid(to_2tuple(img_size), patch_size)
+        self.use_checkpoint = use_checkpoint
+        self.embed = nn.Linear(in_dims, embed_dims)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
+        self.pos_embed = nn.Parameter(
+            sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False
+        )
+        # One norm serves all blocks: each has its own keys and values, which absorb the scales.
+        self.norm_visible = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            Block(embed_dims, num_heads, mlp_ratio, attn=CrossAttention(embed_dims, num_heads))
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+
+    def init_weights(self) -> None:
+        """Initialise as MAE's decoder; the mask token is normal(0, .02)."""
+        self.apply(init_linear_and_norm)
+        nn.init.normal_(self.mask_token, std=0.02)
+        self._is_init = True
+
+    def forward(
+        self,
+        tokens: Tensor,
+        ids_tokens: Tensor,
+        ids_unseen: Tensor,
+        grid: Grid,
+        num_predict: int | None = None,
+    ) -> Tensor:
+        """Predict patches from encoder tokens.
+
+        Args:
+            tokens: (B, P + K, D) from the encoder, P prefix tokens first.
+            ids_tokens: (B, K) raster positions of the others.
+            ids_unseen: (B, M) positions of the masked patches.
+            grid: Patch grid (h, w).
+            num_predict: How many of the last patches of [ids_tokens, ids_unseen] to predict; all
+                K + M when None. A visible patch is asked for as a masked one is, by the mask
+                token at its position: trained only with ``loss_on='all'``, and else what the
+                model extrapolates.
+
+        Returns:
+            Features (B, num_predict, embed_dims) of these patches, in that order.
+        """
+        num_prefix = tokens.shape[1] - ids_tokens.shape[1]
+        table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
+        places = F.pad(1 + ids_tokens, (num_prefix, 0))  # prefix tokens have row 0
+        visible = self.norm_visible(self.embed(tokens) + table[places])
+
+        ids = ids_unseen
+        if num_predict != ids.shape[1]:
+            ids = torch.cat([ids_tokens, ids_unseen], dim=1)
+            ids = ids[:, ids.shape[1] - (num_predict or ids.shape[1]) :]
+        x = self.mask_token + table[1 + ids]
+        for block in self.blocks:
+            x = run_block(block, x, self.use_checkpoint, visible=visible)
+        return self.norm(x)

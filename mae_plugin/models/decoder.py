@@ -1,0 +1,105 @@
+"""MAE's decoder: a shallow transformer over visible tokens and mask tokens (section 3)."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mae_plugin.registry import MODELS
+
+from .block import Block, init_linear_and_norm, run_block
+from .patch_embed import patch_grid
+from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
+
+
+@MODELS.register_module()
+class MAEDecoder(BaseModule):
+    """Self-attention decoder of any depth and width.
+
+    Tokens stay in shuffled order, visible ones first: attention does not care, so nothing is
+    restored. The last block is computed for the tokens to be predicted alone.
+
+    Args:
+        in_dims: Width of the encoder.
+        embed_dims: Width of the decoder (paper: 512).
+        depth: Blocks (paper: 8).
+        num_heads: Attention heads (paper: 16).
+        img_size: Image side or (H, W) of the position embeddings; others are resized.
+        patch_size: p.
+        mlp_ratio: Hidden width of the MLPs over ``embed_dims``.
+        with_mask_token: False when the encoder sees mask tokens itself (Table 1c).
+        use_checkpoint: Recompute activations in the backward pass.
+
+    Raises:
+        ValueError: If ``depth`` is below 1.
+    """
+
+    def __init__(
+        self,
+        in_dims: int = 768,
+        embed_dims: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+        img_size: int | Grid = 224,
+        patch_size: int = 16,
+        mlp_ratio: float = 4.0,
+        with_mask_token: bool = True,
+        use_checkpoint: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if depth < 1:
+            raise ValueError(f'decoder depth={depth}: needs at least one block')
+        self.embed_dims = embed_dims
+        self.grid = patch_grid(to_2tuple(img_size), patch_size)
+        self.use_checkpoint = use_checkpoint
+        self.embed = nn.Linear(in_dims, embed_dims)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_mask_token else None
+        # One row for the class token, as in official checkpoints, used or not.
+        self.pos_embed = nn.Parameter(
+            sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False
+        )
+        self.blocks = nn.ModuleList(Block(embed_dims, num_heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+
+    def init_weights(self) -> None:
+        """Initialise as the official code does; the mask token is normal(0, .02)."""
+        self.apply(init_linear_and_norm)
+        if self.mask_token is not None:
+            nn.init.normal_(self.mask_token, std=0.02)
+        self._is_init = True
+
+    def forward(
+        self,
+        tokens: Tensor,
+        ids_tokens: Tensor,
+        ids_unseen: Tensor,
+        grid: Grid,
+        num_predict: int | None = None,
+    ) -> Tensor:
+        """Decode encoder tokens and mask tokens.
+
+        Args:
+            tokens: (B, P + K, D) from the encoder, P prefix tokens first.
+            ids_tokens: (B, K) raster positions of the others.
+            ids_unseen: (B, M) positions that get the mask token; M may be 0.
+            grid: Patch grid (h, w).
+            num_predict: How many of the last patches to predict; all K + M when None.
+
+        Returns:
+            Features (B, num_predict, embed_dims) of the last patches in the order
+            [ids_tokens, ids_unseen].
+        """
+        num_prefix = tokens.shape[1] - ids_tokens.shape[1]
+        table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
+        places = F.pad(1 + ids_tokens, (num_prefix, 0))  # prefix tokens have row 0
+        x = self.embed(tokens) + table[places]
+        if self.mask_token is not None:
+            x = torch.cat([x, self.mask_token + table[1 + ids_unseen]], dim=1)
+        if num_predict is None:
+            num_predict = x.shape[1] - num_prefix
+        for block in self.blocks[:-1]:
+            x = run_block(block, x, self.use_checkpoint)
+        x = run_block(self.blocks[-1], x, self.use_checkpoint, queries=num_predict)
+        return self.norm(x)

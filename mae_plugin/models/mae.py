@@ -1,0 +1,313 @@
+"""Masked autoencoder (He et al. 2021): masking -> encoder -> decoder -> head.
+
+Shapes: B batch, C channels, H x W image, p patch size, h x w patch grid, L = h·w patches,
+K kept, M = L - K masked, D encoder width. In masks, 1 is masked (removed).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mae_plugin.registry import MODELS
+
+from .masking import RandomMasking, mask_from_ids, restore_ids
+from .parts import build_part
+from .patch_embed import patch_grid, unpatchify
+
+
+class Reconstruction(NamedTuple):
+    """What :meth:`MAE.reconstruct` returns.
+
+    Attributes:
+        images: (B, C, H, W) predicted pixels at every patch, in the normalised scale of the
+            input; None for a target without pixels (tokens).
+        mask: (B, L), raster order, 1 is masked.
+        loss: (B,) loss of each image on its masked patches.
+    """
+
+    images: Tensor | None
+    mask: Tensor
+    loss: Tensor
+
+
+@MODELS.register_module()
+class MAE(BaseModel):
+    """Masked autoencoder.
+
+    Args:
+        backbone: Config of the encoder, a ``ViT``.
+        decoder: Config of the decoder, ``MAEDecoder`` or ``CrossAttentionDecoder``.
+        head: Config of the ``ReconstructionHead``.
+        masking: Config of the masking: ``RandomMasking``, ``BlockMasking``, ``GridMasking``.
+        loss_on: 'masked' (paper) or 'all' patches (its ablation: about 0.5% worse).
+        prediction_ratio: Share of all L patches that is decoded in training, a random choice
+            among the masked; None for all of these. For decoders whose predictions do not depend
+            on each other: ``CrossAttentionDecoder``.
+        encoder_mask_tokens: Give the encoder mask tokens instead of leaving patches out
+            (Table 1c: worse, and 3.3 times the work).
+        compile: Compile everything from masked images to the loss as one graph, once; a dict
+            gives options of ``torch.compile``. In a run, mmengine's switch ``compile=True`` of
+            the config sets this.
+        data_preprocessor: Config of the preprocessor that normalises on the device.
+
+    Raises:
+        ValueError: If parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        decoder: dict | nn.Module,
+        head: dict | nn.Module,
+        masking: dict | nn.Module | None = None,
+        loss_on: str = 'masked',
+        prediction_ratio: float | None = None,
+        encoder_mask_tokens: bool = False,
+        compile: bool | dict = False,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        # Built from our registry, so that a host need not be told the scope once more.
+        super().__init__(data_preprocessor and build_part(data_preprocessor), init_cfg)
+        if loss_on not in ('masked', 'all'):
+            raise ValueError(f"loss_on='{loss_on}': choose 'masked' (paper) or 'all'")
+        self.backbone = build_part(backbone)
+        self.decoder = build_part(decoder)
+        self.head = build_part(head)
+        self.masking = build_part(masking or RandomMasking())
+        self.loss_on = loss_on
+        self.prediction_ratio = prediction_ratio
+        self.mask_token = None
+        if encoder_mask_tokens:
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, self.backbone.embed_dims))
+        self._check_parts()
+        # Of the class, not of this instance: copies of the model then run their own weights.
+        self._masked_loss = type(self).masked_loss
+        if compile:
+            options = compile if isinstance(compile, dict) else {}
+            self._masked_loss = torch.compile(self._masked_loss, fullgraph=True, **options)
+
+    def _check_parts(self) -> None:
+        width = self.decoder.embed.in_features
+        if width != self.backbone.embed_dims:
+            raise ValueError(
+                f"decoder.in_dims={width} differs from the encoder's width "
+                f'{self.backbone.embed_dims}'
+            )
+        if self.head.pred.in_features != self.decoder.embed_dims:
+            raise ValueError(
+                f'head.in_dims={self.head.pred.in_features} differs from '
+                f'decoder.embed_dims={self.decoder.embed_dims}'
+            )
+        target, channels = self.head.target, self.backbone.patch_embed.proj.in_channels
+        if target.patch_size != self.backbone.patch_size:
+            raise ValueError(
+                f"the target's patch_size={target.patch_size} differs from the encoder's "
+                f'{self.backbone.patch_size}'
+            )
+        if target.in_channels != channels:
+            raise ValueError(
+                f"the target's in_channels={target.in_channels} differs from the encoder's "
+                f'{channels}'
+            )
+        mean = getattr(self.data_preprocessor, 'mean', None)
+        if mean is not None and mean.numel() != channels:
+            raise ValueError(
+                f"the data preprocessor's mean has {mean.numel()} values, which differs from the "
+                f"encoder's in_channels={channels}: give one mean and one std for each channel"
+            )
+        if (self.mask_token is None) == (self.decoder.mask_token is None):
+            raise ValueError(
+                f'encoder_mask_tokens={self.mask_token is not None} needs '
+                f'decoder.with_mask_token={self.mask_token is None}: mask tokens join either '
+                'the encoder or the decoder'
+            )
+        if self.prediction_ratio is not None:
+            if not 0 < self.prediction_ratio <= self.masking.mask_ratio:
+                raise ValueError(
+                    f'prediction_ratio={self.prediction_ratio} is outside (0, mask_ratio='
+                    f'{self.masking.mask_ratio}]: it is the share of all patches to predict, '
+                    'chosen among the masked'
+                )
+            if not getattr(self.decoder, 'predicts_independently', False):
+                raise ValueError(
+                    f'prediction_ratio={self.prediction_ratio} needs a decoder whose predictions '
+                    f'do not depend on each other, not {type(self.decoder).__name__}: use '
+                    'CrossAttentionDecoder'
+                )
+            if self.loss_on == 'all':
+                raise ValueError("prediction_ratio and loss_on='all' contradict each other")
+
+    def init_weights(self) -> None:
+        """Initialise all parts as the official code does."""
+        super().init_weights()
+        if self.mask_token is not None:
+            nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[Any] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor] | Tensor | list[BaseDataElement]:
+        """mmengine's entry point.
+
+        Args:
+            inputs: (B, C, H, W), normalised by the data preprocessor.
+            data_samples: One for each image; those with a ``sample_key`` get the mask that
+                follows from it, others a random one.
+            mode: 'loss', 'tensor' or 'predict'.
+
+        Returns:
+            'loss': dict with ``loss``. 'tensor': encoder tokens (B, 1 + L, D) of the whole image.
+            'predict': one data element for each image, see :meth:`predict`.
+
+        Raises:
+            ValueError: If ``mode`` is unknown.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'tensor':
+            return self.backbone(inputs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"mode='{mode}': choose 'loss', 'tensor' or 'predict'")
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[Any] | None = None) -> dict[str, Tensor]:
+        """Section 3 of the paper: mask, encode what is left, decode, compare what was removed."""
+        ids_keep, ids_masked = self.mask(inputs, data_samples)
+        return dict(loss=self._masked_loss(self, inputs, ids_keep, ids_masked))
+
+    def masked_loss(self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor) -> Tensor:
+        """Encode, decode, compare: tensors alone, one graph for ``torch.compile``.
+
+        Args:
+            inputs: (B, C, H, W), normalised.
+            ids_keep: (B, K) raster indices of the visible patches.
+            ids_masked: (B, M) raster indices of the others.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: If there is nothing to predict.
+        """
+        tokens = self.encode(inputs, ids_keep, ids_masked)
+        features, ids = self.decode(inputs, tokens, ids_keep, ids_masked)
+        if ids.shape[1] == 0:
+            raise self._nothing_masked(inputs)
+        return self.head.loss(self.head(features), inputs, ids)
+
+    def _nothing_masked(self, inputs: Tensor) -> ValueError:
+        return ValueError(
+            f'mask_ratio={self.masking.mask_ratio} masks no patch of {tuple(inputs.shape)} '
+            "images, so there is nothing to predict: raise it, or train with loss_on='all'"
+        )
+
+    def mask(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw ids_keep (B, K) and ids_masked (B, M) for a batch of images (B, C, H, W)."""
+        grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
+        keys = sample_keys(data_samples, inputs.device)
+        return self.masking(inputs.shape[0], grid, inputs.device, keys)
+
+    def encode(self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor) -> Tensor:
+        """Encoder tokens of the visible patches: (B, 1 + K, D); with mask tokens, of all L."""
+        if self.mask_token is None:
+            return self.backbone(inputs, ids_keep)
+        return self.backbone(inputs, ids_keep, ids_masked, self.mask_token)
+
+    def decode(
+        self,
+        inputs: Tensor,
+        tokens: Tensor,
+        ids_keep: Tensor,
+        ids_masked: Tensor,
+        everything: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Decoder features of the patches that the loss needs, and their raster indices.
+
+        Returns:
+            Features (B, N, decoder width) and ids (B, N): the masked patches (with
+            ``prediction_ratio`` a part of them), or with ``everything`` (or ``loss_on='all'``)
+            [ids_keep, ids_masked].
+        """
+        grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
+        everything = everything or self.loss_on == 'all'
+        if self.prediction_ratio is not None and not everything:
+            ids_masked = ids_masked[:, : max(1, int(grid[0] * grid[1] * self.prediction_ratio))]
+        ids_all = torch.cat([ids_keep, ids_masked], dim=1)
+        ids = ids_all if everything else ids_masked
+        if self.mask_token is not None:
+            ids_keep, ids_masked = ids_all, ids_masked[:, :0]
+        return self.decoder(tokens, ids_keep, ids_masked, grid, ids.shape[1]), ids
+
+    @torch.no_grad()
+    def reconstruct(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> Reconstruction:
+        """Reconstruct normalised images (B, C, H, W), visible patches included.
+
+        Raises:
+            ValueError: If no patch is masked.
+        """
+        grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
+        ids_keep, ids_masked = self.mask(inputs, data_samples)
+        if ids_masked.shape[1] == 0:
+            raise self._nothing_masked(inputs)
+        tokens = self.encode(inputs, ids_keep, ids_masked)
+        features, ids = self.decode(inputs, tokens, ids_keep, ids_masked, everything=True)
+        predictions = self.head(features).float()
+
+        num_masked = ids_masked.shape[1]
+        losses = [
+            self.head.loss(predictions[i : i + 1, -num_masked:], inputs[i : i + 1], masked[None])
+            for i, masked in enumerate(ids_masked)
+        ]
+        pixels = self.head.target.to_pixels(predictions, inputs, ids)
+        if pixels is not None:
+            order = restore_ids(ids_keep, ids_masked)[:, :, None].expand(-1, -1, pixels.shape[2])
+            pixels = unpatchify(pixels.gather(1, order), self.backbone.patch_size, grid)
+        mask = mask_from_ids(ids_masked, grid[0] * grid[1])
+        return Reconstruction(pixels, mask, torch.stack(losses))
+
+    def predict(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> list[BaseDataElement]:
+        """Reconstruction, mask and loss of each image, for test loops and pictures.
+
+        Returns:
+            For each image a data element with ``mask`` (h, w), ``reconstruction_loss`` (scalar)
+            and, where the target has pixels, ``reconstruction`` (C, H, W), normalised as the
+            input; the metainfo is that of its data sample.
+        """
+        grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
+        result = self.reconstruct(inputs, data_samples)
+        elements = []
+        for index in range(inputs.shape[0]):
+            element = BaseDataElement()
+            if data_samples is not None:
+                element.set_metainfo(dict(data_samples[index].metainfo_items()))
+            element.mask = result.mask[index].reshape(grid)
+            element.reconstruction_loss = result.loss[index]
+            if result.images is not None:
+                element.reconstruction = result.images[index]
+            elements.append(element)
+        return elements
+
+
+def sample_keys(
+    data_samples: Sequence[Any] | None, device: torch.device | str | None = None
+) -> Tensor | None:
+    """Keys (B,) of the samples, or None unless every one has a ``sample_key``."""
+    keys = [getattr(sample, 'sample_key', None) for sample in data_samples or ()]
+    if not keys or None in keys:
+        return None
+    # From pinned memory the copy does not wait for the device.
+    pinned = torch.device(device or 'cpu').type == 'cuda'
+    return torch.tensor(keys, pin_memory=pinned).to(device, non_blocking=True)

@@ -1,0 +1,80 @@
+"""The predictor after the decoder and the masked reconstruction loss (section 3)."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mae_plugin.registry import MODELS
+
+from .block import init_linear_and_norm
+from .parts import build_part
+from .targets import PixelTarget
+
+_LOSSES = {'l2': F.mse_loss, 'l1': F.l1_loss}
+
+
+@MODELS.register_module()
+class ReconstructionHead(BaseModule):
+    """Linear predictor of a target, and its loss averaged over the patches it is given.
+
+    Args:
+        in_dims: Width of the decoder.
+        target: Config of the target (``PixelTarget``, ``PCATarget``, ``TokenTarget``).
+        loss: 'l2' (the paper's) or 'l1'. Tokens are always predicted by cross-entropy.
+
+    Raises:
+        ValueError: If ``loss`` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_dims: int = 512,
+        target: dict | nn.Module | None = None,
+        loss: str = 'l2',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if loss not in _LOSSES:
+            raise ValueError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
+        self.target = build_part(target or PixelTarget())
+        self.regression_loss = _LOSSES[loss]
+        self.pred = nn.Linear(in_dims, self.target.dims)
+
+    def init_weights(self) -> None:
+        """Xavier-uniform, zero bias; a target that has weights loads its own."""
+        self.pred.apply(init_linear_and_norm)
+        if hasattr(self.target, 'init_weights'):
+            self.target.init_weights()
+        self._is_init = True
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, K, in_dims) to predictions (B, K, target.dims)."""
+        return self.pred(features)
+
+    def loss(self, predictions: Tensor, images: Tensor, ids: Tensor) -> Tensor:
+        """Mean loss over the patches at ``ids``, in float32 whatever the autocast.
+
+        Args:
+            predictions: (B, K, target.dims).
+            images: (B, C, H, W), normalised.
+            ids: (B, K) raster indices of the predicted patches.
+
+        Returns:
+            Scalar.
+        """
+        with _full_precision(images.device.type):
+            target = self.target(images, ids)
+            predictions = predictions.float()
+            if self.target.is_classification:
+                return F.cross_entropy(predictions.flatten(0, 1), target.flatten())
+            return self.regression_loss(predictions, target)
+
+
+def _full_precision(device_type: str) -> AbstractContextManager:
+    """No autocast: PCA coefficients and a tokenizer's choice would be rounded."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,223 @@
+"""The Vision Transformer trunk: MAE's encoder, the classifier's backbone, the dense backbone."""
+
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mae_plugin.registry import MODELS
+
+from .block import Block, init_linear_and_norm, run_block
+from .freeze import check_frozen_stages, freeze
+from .patch_embed import PatchEmbed, patch_grid
+from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
+
+
+class Arch(NamedTuple):
+    """Numbers of one ViT size."""
+
+    embed_dims: int
+    num_layers: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+
+
+ARCHS = {
+    'tiny': Arch(192, 12, 3),
+    'small': Arch(384, 12, 6),
+    'base': Arch(768, 12, 12),
+    'large': Arch(1024, 24, 16),
+    'huge': Arch(1280, 32, 16),
+}
+
+
+def parse_arch(arch: str | dict) -> Arch:
+    """Numbers of ``arch``, a name of :data:`ARCHS` or a dict with :class:`Arch`'s fields.
+
+    Raises:
+        ValueError: If the name is unknown, or the dict's keys are not the right ones.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(
+                f"unknown arch '{arch}': choose one of {', '.join(ARCHS)}, or give a dict with "
+                f'{", ".join(Arch._fields)}'
+            )
+        return ARCHS[arch]
+    unknown = set(arch) - set(Arch._fields)
+    missing = {'embed_dims', 'num_layers', 'num_heads'} - set(arch)
+    if unknown or missing:
+        raise ValueError(
+            f'arch={dict(arch)}: needs embed_dims, num_layers, num_heads and optionally '
+            f'mlp_ratio; missing {sorted(missing)}, unknown {sorted(unknown)}'
+        )
+    return Arch(**arch)
+
+
+@MODELS.register_module()
+class ViT(BaseModule):
+    """Vision Transformer with the official MAE checkpoint's parameter names.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads`` and optionally ``mlp_ratio``.
+        img_size: Image side, or (H, W), at which the position embeddings are made. Images of
+            other sizes get them resized.
+        patch_size: p (H/14 has 14).
+        in_channels: C, any number.
+        with_cls_token: Whether a class token comes first.
+        qkv_bias: Whether the qkv projections have a bias.
+        drop_path_rate: Stochastic depth of the last block; earlier blocks get linearly less.
+        layer_scale_init: Initial layer scale, None for none (MAE has none).
+        final_norm: Whether the last block is followed by a LayerNorm ``norm``.
+        use_checkpoint: Recompute each block's activations in the backward pass: slower, and
+            far less memory.
+        train_pos_embed: Whether position embeddings are trained: the official fine-tuning and
+            ViTDet train them, pretraining does not.
+        frozen_stages: Blocks that are not trained, first to last; see
+            :func:`~mae_plugin.models.freeze.frozen_parts`. -1 trains all.
+        init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=FILE)`` loads any ViT or MAE
+            file through :mod:`mae_plugin.checkpoint`, loudly.
+
+    Raises:
+        ValueError: If ``arch`` is unknown, ``img_size`` does not fit ``patch_size``, or
+            ``frozen_stages`` is no number of blocks.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | Grid = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        with_cls_token: bool = True,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_scale_init: float | None = None,
+        final_norm: bool = True,
+        use_checkpoint: bool = False,
+        train_pos_embed: bool = False,
+        frozen_stages: float = -1,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.embed_dims, self.num_layers, num_heads, mlp_ratio = parse_arch(arch)
+        self.patch_size = patch_size
+        self.grid = patch_grid(to_2tuple(img_size), patch_size)
+        self.num_prefix_tokens = int(with_cls_token)
+        self.use_checkpoint = use_checkpoint
+
+        self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dims)
+        self.cls_token = (
+            nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_cls_token else None
+        )
+        # A parameter even where fixed: checkpoints carry it, and it must come from them (DESIGN).
+        self.pos_embed = nn.Parameter(
+            sincos_pos_embed(self.embed_dims, self.grid, self.num_prefix_tokens),
+            requires_grad=train_pos_embed,
+        )
+        deepest = max(1, self.num_layers - 1)
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dims,
+                num_heads,
+                mlp_ratio,
+                qkv_bias,
+                drop_path_rate * index / deepest,
+                layer_scale_init,
+            )
+            for index in range(self.num_layers)
+        )
+        self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        check_frozen_stages(frozen_stages, self.num_layers)
+        self.frozen_stages = frozen_stages
+        freeze(self, frozen_stages)
+
+        from mae_plugin.checkpoint.hooks import understand_foreign_state_dicts
+
+        understand_foreign_state_dicts(self)
+
+    def train(self, mode: bool = True) -> 'ViT':
+        """As usual, but the frozen parts stay in evaluation mode."""
+        super().train(mode)
+        freeze(self, self.frozen_stages)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise as the official code does (appendix A.1), or load ``init_cfg``'s file."""
+        if self.init_cfg and self.init_cfg.get('type') == 'Pretrained':
+            from mae_plugin.checkpoint import load_pretrained
+
+            self.reset_parameters()
+            load_pretrained(self, self.init_cfg['checkpoint'], prefix=self.init_cfg.get('prefix'))
+        else:
+            self.reset_parameters()
+        self._is_init = True
+
+    def reset_parameters(self) -> None:
+        """Random weights: Xavier-uniform linears, class token normal(0, .02)."""
+        self.apply(init_linear_and_norm)
+        self.patch_embed.init_weights()
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=0.02)
+
+    def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer decay (mmpretrain's protocol).
+
+        Args:
+            name: Parameter name, with ``prefix`` before it.
+            prefix: What stands before this module's own names.
+
+        Returns:
+            (layer_id, num_layers): embeddings and tokens 0, block i i + 1, the rest last.
+        """
+        name = name.removeprefix(prefix)
+        num_layers = self.num_layers + 2
+        if name.startswith(('patch_embed', 'cls_token', 'pos_embed')):
+            return 0, num_layers
+        if name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, num_layers
+        return num_layers - 1, num_layers
+
+    def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
+        """Position embeddings of a grid's patches: (1, L, D), or (B, K, D) at ``ids`` (B, K)."""
+        table = resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens)
+        table = table[:, self.num_prefix_tokens :]
+        return table if ids is None else table[0][ids]
+
+    def prepend_cls_token(self, x: Tensor) -> Tensor:
+        """Put the class token, if there is one, before the tokens (B, L, D)."""
+        if self.cls_token is None:
+            return x
+        cls_token = self.cls_token + self.pos_embed[:, :1]
+        return torch.cat([cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+
+    def forward(
+        self,
+        images: Tensor,
+        ids_keep: Tensor | None = None,
+        ids_masked: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
+        """Encode the patches at ``ids_keep``, or all of them.
+
+        Args:
+            images: (B, C, H, W), normalised; H and W divisible by the patch size.
+            ids_keep: (B, K) raster indices of the visible patches; all when None.
+            ids_masked: (B, M) indices at which ``mask_token`` joins the encoder (Table 1c).
+            mask_token: (1, 1, D) token that stands for removed patches.
+
+        Returns:
+            Tokens (B, 1 + K, D), in the order class token, ``ids_keep``, and, with a mask token,
+            ``ids_masked``: (B, 1 + K + M, D). Without the class token, one less.
+        """
+        grid = patch_grid(images.shape[-2:], self.patch_size)
+        x = self.patch_embed(images, ids_keep) + self.positions(grid, ids_keep)
+        if mask_token is not None:
+            x = torch.cat([x, mask_token + self.positions(grid, ids_masked)], dim=1)
+        x = self.prepend_cls_token(x)
+        for block in self.blocks:
+            x = run_block(block, x, self.use_checkpoint)
+        return self.norm(x)

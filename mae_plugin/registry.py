@@ -1,0 +1,48 @@
+"""The registries of scope ``mae_plugin``.
+
+Each is a child of mmengine's registry of the same name, so that any OpenMMLab host builds
+``type='mae_plugin.X'`` with no ``custom_imports``: mmengine imports this module when it meets the
+scope, and the ``locations`` when it first looks something up. This file must import nothing but
+mmengine: an ImportError here is swallowed by mmengine and surfaces as a misleading KeyError.
+"""
+
+from mmengine import registry as _root
+from mmengine.registry import Registry
+
+_MODELS = ['mae_plugin.models']
+_DATASETS = ['mae_plugin.datasets']
+_ENGINE = ['mae_plugin.engine']
+_EVALUATION = ['mae_plugin.evaluation']
+
+
+def _child(name: str, parent: Registry, locations: list[str]) -> Registry:
+    return Registry(name, parent=parent, scope='mae_plugin', locations=locations)
+
+
+MODELS = _child('model', _root.MODELS, _MODELS)
+TASK_UTILS = _child('task util', _root.TASK_UTILS, _MODELS)
+
+DATASETS = _child('dataset', _root.DATASETS, _DATASETS)
+DATA_SAMPLERS = _child('data sampler', _root.DATA_SAMPLERS, _DATASETS)
+TRANSFORMS = _child('transform', _root.TRANSFORMS, _DATASETS)
+FUNCTIONS = _child('function', _root.FUNCTIONS, _DATASETS)
+
+HOOKS = _child('hook', _root.HOOKS, _ENGINE)
+LOOPS = _child('loop', _root.LOOPS, _ENGINE)
+OPTIMIZERS = _child('optimizer', _root.OPTIMIZERS, _ENGINE)
+OPTIM_WRAPPERS = _child('optimizer wrapper', _root.OPTIM_WRAPPERS, _ENGINE)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', _root.OPTIM_WRAPPER_CONSTRUCTORS, _ENGINE
+)
+STRATEGIES = _child('strategy', _root.STRATEGIES, _ENGINE)
+PARAM_SCHEDULERS = _child('parameter scheduler', _root.PARAM_SCHEDULERS, _ENGINE)
+
+# Nothing of ours yet, but mmengine warns when a scope lacks one that a run uses.
+RUNNERS = _child('runner', _root.RUNNERS, [])
+MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, [])
+EVALUATOR = _child('evaluator', _root.EVALUATOR, [])
+LOG_PROCESSORS = _child('log_processor', _root.LOG_PROCESSORS, [])
+VISBACKENDS = _child('vis_backend', _root.VISBACKENDS, [])
+
+METRICS = _child('metric', _root.METRICS, _EVALUATION)
+VISUALIZERS = _child('visualizer', _root.VISUALIZERS, _ENGINE)

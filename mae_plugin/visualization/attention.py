@@ -1,0 +1,78 @@
+"""Where the class token looks: its attention in one block, drawn over the images.
+
+Shapes: B images, H x W pixels, h x w patch grid, N heads.
+"""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mae_plugin.models.patch_embed import patch_grid
+from mae_plugin.models.vit import ViT
+
+from .reconstruction import tile
+
+
+@torch.no_grad()
+def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
+    """Attention of the class token to each patch.
+
+    Args:
+        vit: With a class token.
+        images: (B, C, H, W), normalised, of any size divisible by the patch size.
+        block: Which block; negative ones count from the last.
+
+    Returns:
+        (B, N, h, w): the softmax over all tokens, so each head's map sums to at most one (the
+        rest is what the class token gives to itself).
+
+    Raises:
+        ValueError: If there is no class token, or no such block.
+    """
+    if vit.cls_token is None:
+        raise ValueError('this encoder has no class token, so there is no attention of it to show')
+    if not -vit.num_layers <= block < vit.num_layers:
+        raise ValueError(f'block={block}: there are {vit.num_layers}, the last is -1')
+    attention = vit.blocks[block].attn
+    caught: list[Tensor] = []
+    handle = attention.qkv.register_forward_hook(lambda *call: caught.append(call[-1]))
+    try:
+        vit(images)
+    finally:
+        handle.remove()
+    # (B, 1 + L, 3 D) to queries and keys (B, N, 1 + L, D / N).
+    q, k, _ = caught[0].unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    logits = q[:, :, :1] @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+    weights = logits.float().softmax(dim=3)[:, :, 0, vit.num_prefix_tokens :]
+    return weights.unflatten(2, patch_grid(tuple(images.shape[-2:]), vit.patch_size))
+
+
+def attention_panels(images: np.ndarray, attention: Tensor, heads: bool = False) -> np.ndarray:
+    """Pictures in rows: original, mean over heads, and maybe each head.
+
+    Args:
+        images: uint8 (B, H, W, 3) RGB.
+        attention: (B, N, h, w).
+        heads: Also draw a panel for each head.
+
+    Returns:
+        uint8 RGB picture, one row for each image.
+    """
+    height, width = images.shape[1:3]
+    maps = attention.mean(dim=1, keepdim=True)
+    if heads:
+        maps = torch.cat([maps, attention], dim=1)
+    # A few patches hold most of the attention: without a limit the rest would be black.
+    limit = maps.flatten(2).quantile(0.99, dim=2)[..., None, None].clamp(min=1e-12)
+    maps = F.interpolate((maps / limit).clamp(0, 1), size=(height, width), mode='nearest')
+    levels = (maps * 255).byte().cpu().numpy()
+    panels = [images]
+    for index in range(levels.shape[1]):
+        level = levels[:, index]
+        heat = np.stack([cv2.applyColorMap(one, cv2.COLORMAP_INFERNO) for one in level])
+        weight = 0.25 + 0.55 * level[..., None] / 255
+        mixed = images * (1 - weight) + heat[..., ::-1] * weight
+        panels.append(mixed.astype(np.uint8))
+    return tile(panels)

@@ -1,0 +1,236 @@
+"""Exports: the peers' own classes read them and compute the same; round trips; the two tools."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from safetensors.torch import load_file
+
+from mae_plugin.checkpoint import TARGETS, export_checkpoint, load_pretrained, write_export
+from mae_plugin.models import ViT, ViTBackbone
+from mae_plugin.safe_load import safe_load
+
+from . import peers
+from .peers import ARCH, DIMS, PATCH, SIZE
+from .test_load import mae, save, vit
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def our_run(model) -> dict:
+    """As mmengine writes a run."""
+    return dict(state_dict=model.state_dict(), meta=dict(epoch=1), message_hub={})
+
+
+def check(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('to', TARGETS)
+@torch.no_grad()
+def test_round_trip_of_the_encoder(to, suffix, tmp_path):
+    source = peers.randomise(vit(layer_scale_init=0.1))
+    path = tmp_path / f'out{suffix}'
+    write_export(path, export_checkpoint(our_run(source), to), to)
+    back = vit()
+    report = load_pretrained(back, str(path))
+    assert not report.initial and not report.ignored
+    check(back(peers.images()), source(peers.images()))
+
+
+@pytest.mark.parametrize('to', ['official', 'huggingface', 'mmpretrain'])
+def test_round_trip_of_the_whole_mae_is_exact(to, tmp_path):
+    source, back = peers.randomise(mae()), mae()
+    path = tmp_path / 'out.pth'
+    write_export(path, export_checkpoint(our_run(source), to, 'full'), to)
+    report = load_pretrained(back, str(path))
+    assert not report.initial and not report.ignored and not report.changed
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor)
+
+
+def test_official_encoder_is_the_backbone_byte_for_byte():
+    source = mae()
+    exported = export_checkpoint(our_run(source), 'official')
+    assert list(exported) == list(source.backbone.state_dict())
+    assert all(torch.equal(source.backbone.state_dict()[k], v) for k, v in exported.items())
+    reference = peers.timm_vit(num_classes=0)
+    reference.load_state_dict(exported, strict=True)
+
+
+@torch.no_grad()
+def test_timm_reads_it():
+    source = peers.randomise(vit(layer_scale_init=0.1))
+    peer = peers.timm_vit(num_classes=0, init_values=1.0)
+    peer.load_state_dict(export_checkpoint(our_run(source), 'timm'), strict=True)
+    check(peer.forward_features(peers.images()), source(peers.images()))
+
+
+@torch.no_grad()
+def test_hugging_face_reads_it(tmp_path):
+    """Through ``from_pretrained``, from a folder with the exported file and a config."""
+    from transformers import ViTConfig, ViTMAEForPreTraining, ViTModel
+
+    source = peers.randomise(mae())
+    expected = source(peers.images())
+    config = peers.hf_mae_model().config
+    for part in ('encoder', 'full'):
+        folder = tmp_path / part
+        config.save_pretrained(folder)
+        tensors = export_checkpoint(our_run(source), 'huggingface', part)
+        write_export(folder / 'model.safetensors', tensors, 'huggingface')
+    peer, info = ViTMAEForPreTraining.from_pretrained(tmp_path / 'full', output_loading_info=True)
+    assert not info['missing_keys'] and not info['unexpected_keys']
+    noise = torch.arange(16.0).expand(2, -1)
+    check(peer.eval().vit(peers.images(), noise=noise).last_hidden_state, expected)
+    ViTConfig(**peers.hf_config(layer_norm_eps=1e-6)).save_pretrained(tmp_path / 'encoder')
+    encoder = ViTModel.from_pretrained(tmp_path / 'encoder', add_pooling_layer=False).eval()
+    check(encoder(peers.images()).last_hidden_state, expected)
+
+
+@torch.no_grad()
+def test_mmpretrain_reads_it(tmp_path):
+    source = peers.randomise(mae())
+    path = tmp_path / 'out.pth'
+    write_export(path, export_checkpoint(our_run(source), 'mmpretrain', 'full'), 'mmpretrain')
+    peer = peers.mmpretrain_mae_model()
+    load_checkpoint(peer, str(path), strict=True)
+    check(peer.backbone(peers.images(), None)[0], source(peers.images()))
+
+
+@pytest.mark.parametrize('to', ['mmseg', 'mmseg-mae'])
+@torch.no_grad()
+def test_mmseg_reads_it(to, tmp_path):
+    """Through ``init_cfg``, whose prefix these backbones ignore."""
+    from mmseg.models.backbones import MAE, VisionTransformer
+
+    # mmseg's MAE has no final norm.
+    source = ViTBackbone(ARCH, SIZE, patch_size=PATCH, final_norm=to == 'mmseg')
+    peers.randomise(source)
+    path = str(tmp_path / 'out.pth')
+    write_export(path, export_checkpoint(our_run(source), to), to)
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+    if to == 'mmseg':
+        own = dict(patch_bias=True, final_norm=True)
+        peer = VisionTransformer(SIZE, PATCH, init_cfg=init_cfg, **own, **peers.mmseg_arch())
+    else:
+        peer = MAE((SIZE, SIZE), PATCH, init_cfg=init_cfg, **peers.mmseg_arch())
+    peer.init_weights()
+    peer.eval()
+    check(peer(peers.images())[-1], source(peers.images())[-1])
+
+
+def test_foreign_to_foreign():
+    """Any known layout in, any out: mmpretrain's MAE to Hugging Face's."""
+    source = peers.mmpretrain_mae_model()
+    exported = export_checkpoint(dict(state_dict=source.state_dict()), 'huggingface', 'full')
+    peers.hf_mae_model().load_state_dict(exported, strict=True)
+
+
+@pytest.mark.parametrize(
+    ('to', 'part', 'message'),
+    [
+        ('timm', 'full', r'timm has no MAE decoder'),
+        ('official', 'full', r'the file has no MAE decoder'),
+        ('keras', 'encoder', r"to='keras'.*choose `to` from official, timm"),
+        ('official', 'decoder', r"part='decoder'"),
+    ],
+)
+def test_refused(to, part, message):
+    with pytest.raises(ValueError, match=message):
+        export_checkpoint(vit().state_dict(), to, part)
+
+
+def test_relative_positions_are_refused():
+    model = peers.randomise(ViTBackbone(ARCH, SIZE, patch_size=PATCH, rel_pos_img_size=SIZE))
+    with pytest.raises(ValueError, match='relative positions'):
+        export_checkpoint(model.state_dict(), 'timm')
+
+
+def test_unknown_suffix_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r'must end in \.safetensors or \.pth'):
+        write_export(tmp_path / 'out.h5', vit().state_dict(), 'timm')
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A disk that fails while writing leaves the old file."""
+    path = tmp_path / 'out.pth'
+    path.write_bytes(b'old')
+
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', fail)
+    with pytest.raises(OSError, match='No space left'):
+        write_export(path, vit().state_dict(), 'timm')
+    assert path.read_bytes() == b'old' and len(list(tmp_path.iterdir())) == 1
+
+
+def run_tool(name: str, *args: str) -> int:
+    sys.argv = [name, *args]
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / f'{name}.py'), run_name='__main__')
+    return stop.value.code
+
+
+def test_export_tool(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [])
+    source = peers.randomise(mae())
+    run = save(our_run(source), tmp_path / 'epoch_1.pth')
+    assert run_tool('export_checkpoint', run, '--to', 'timm') == 0
+    assert 'epoch_1_timm.safetensors' in capsys.readouterr().out
+    exported = load_file(tmp_path / 'epoch_1_timm.safetensors')
+    assert torch.equal(exported['cls_token'], source.backbone.cls_token)
+
+    args = (run, '--to', 'official', '--part', 'full', '--out', 'o.pth')
+    assert run_tool('export_checkpoint', *args) == 0
+    assert 'decoder_pred.weight' in safe_load('o.pth')['model']
+
+    assert run_tool('export_checkpoint', run, '--to', 'timm', '--part', 'full') == 1
+    assert 'timm has no MAE decoder' in capsys.readouterr().err
+
+
+def test_inspect_tool(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [])
+    good = save(peers.official_full().content, tmp_path / 'good.pth')
+    bad = save({'conv.weight': torch.ones(2)}, tmp_path / 'bad.pth')
+    assert run_tool('inspect_checkpoint', good, bad) == 1
+    out, err = capsys.readouterr()
+    for text in (
+        "MAE, official, with decoder, encoder under 'model.'",
+        f'width {DIMS}, depth 2, MLP {4 * DIMS}, patch {PATCH}, 3 channels, 17 positions, '
+        'with class token',
+        '4x4 grid (images of 32 pixels), learned',
+        'MAE decoder of 2 blocks, width 32',
+    ):
+        assert text in out
+    outcome = {line.split(':')[0].strip(): line for line in out.splitlines() if ': ' in line}
+    assert 'left at initialisation: nothing; ignored: nothing' in outcome['MAE']
+    assert 'ignored: mask_token, decoder_pos_embed' in outcome['ViT']
+    assert f'{bad}\n  cannot be used: no ViT encoder' in err
+
+
+def test_inspect_tells_refusals(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [])
+    assert (
+        run_tool('inspect_checkpoint', save(peers.detectron2_vitdet().content, tmp_path / 'f'))
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert 'detectron2 ViTDet' in out and 'no class token' in out
+    assert 'refused: ' in out and 'use ViTBackbone' in out
+
+
+def test_inspect_names_sizes_and_sincos(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [])
+    path = save(ViT('tiny', 64, 16).state_dict(), tmp_path / 'f')
+    assert run_tool('inspect_checkpoint', path) == 0
+    out = capsys.readouterr().out
+    assert 'tiny: width 192, depth 12' in out and 'fixed sin-cos' in out
+    assert 'num_heads=3' in out

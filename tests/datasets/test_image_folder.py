@@ -1,0 +1,241 @@
+"""Folders of images: order, labels, odd names, links, the index cache, errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import write_photos
+
+from mae_plugin.datasets import ImageFolder
+from mae_plugin.datasets.path_list import FolderListing, PathList, list_folder
+from mae_plugin.registry import DATASETS
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b'x')
+
+
+def folder(root: Path, **options) -> ImageFolder:
+    return ImageFolder(str(root), index_cache=False, **options)
+
+
+def names(dataset: ImageFolder) -> list[str]:
+    return list(dataset.paths)
+
+
+def test_lists_recursively_in_the_order_of_names(tmp_path):
+    files = ['b/2.jpg', 'b/10.JPEG', 'a/x/y/z.Png', 'a/x.webp', 'c.tiff', 'ä/ö ü.bmp', 'a.b/1.npy']
+    touch(tmp_path, *files, 'notes.txt', '.hidden.jpg', '.git/1.jpg', 'b/jpg')
+    expected = sorted(
+        path.relative_to(tmp_path)
+        for path in tmp_path.rglob('*')
+        if str(path.relative_to(tmp_path)) in files
+    )
+    assert names(folder(tmp_path)) == [str(path) for path in expected]
+    assert len(expected) == len(files)
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    raw = os.fsencode(tmp_path) + b'/caf\xe9\n.jpg'
+    with open(raw, 'wb') as file:
+        file.write(b'x')
+    dataset = folder(tmp_path)
+    assert os.fsencode(dataset.path(0)) == raw
+
+
+def test_symlinks_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path, 'a/1.jpg', 'other/2.jpg')
+    root = tmp_path / 'root'
+    root.mkdir()
+    os.symlink(tmp_path / 'a', root / 'linked')
+    os.symlink(root, root / 'linked-again')
+    os.symlink(tmp_path / 'a', tmp_path / 'a' / 'self')
+    os.symlink(tmp_path / 'other' / '2.jpg', root / '3.jpg')
+    assert names(folder(root)) == ['3.jpg', 'linked/1.jpg']
+
+
+def test_labels_are_the_top_folders(tmp_path):
+    touch(
+        tmp_path, 'train/cat/1.jpg', 'train/dog/deep/2.jpg', 'train/dog/3.jpg', 'train/ant/x.txt'
+    )
+    dataset = folder(tmp_path, data_prefix='train')
+    assert dataset.metainfo == dict(classes=('ant', 'cat', 'dog'))
+    found = {dataset.paths[i]: dataset.locate(i)['gt_label'] for i in range(3)}
+    assert found == {'cat/1.jpg': 1, 'dog/deep/2.jpg': 2, 'dog/3.jpg': 2}
+    prefixed = folder(tmp_path, data_prefix=dict(img_path='train'), classes=['dog', 'cat'])
+    assert [prefixed.locate(i)['gt_label'] for i in range(3)] == [1, 0, 0]
+    assert folder(tmp_path, data_prefix='train', labels=False).metainfo == {}
+
+
+def test_labels_auto_needs_every_image_in_a_class_folder(tmp_path):
+    touch(tmp_path, 'a/1.jpg', 'b/2.jpg', 'loose.jpg')
+    assert folder(tmp_path).labels is None
+    with pytest.raises(ValueError, match=r"'loose.jpg'.*labels=False"):
+        folder(tmp_path, labels=True)
+    (tmp_path / 'loose.jpg').unlink()
+    assert list(folder(tmp_path).labels) == [0, 1]
+    touch(tmp_path / 'one', 'x/1.jpg')
+    assert folder(tmp_path / 'one').labels is None
+    assert list(folder(tmp_path / 'one', labels=True).labels) == [0]
+
+
+def test_annotation_files(tmp_path):
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/val.txt').write_text('a b.jpg 3\nc.jpg 0\n\n')
+    (tmp_path / 'meta/plain.txt').write_text('c.jpg\nd 2.jpg\n')
+    (tmp_path / 'val').mkdir()
+    labelled = folder(tmp_path, data_prefix='val', ann_file='meta/val.txt', classes=list('wxyz'))
+    assert [labelled.locate(i)['gt_label'] for i in range(2)] == [3, 0]
+    assert labelled.path(0) == str(tmp_path / 'val/a b.jpg')
+    assert labelled.metainfo['classes'] == tuple('wxyz')
+    plain = folder(tmp_path, ann_file='meta/plain.txt')
+    assert names(plain) == ['c.jpg', 'd 2.jpg'] and plain.labels is None
+    with pytest.raises(ValueError, match='without a label'):
+        folder(tmp_path, ann_file='meta/plain.txt', labels=True)
+    with pytest.raises(ValueError, match=r'nothing\.txt'):
+        folder(tmp_path, ann_file='nothing.txt')
+
+
+def test_missing_and_empty_folders_name_the_way_out(tmp_path):
+    with pytest.raises(ValueError, match=r'does not exist.*--data-root.*make demo') as missing:
+        folder(tmp_path / 'imagenet')
+    touch(tmp_path, 'a/readme.txt')
+    with pytest.raises(ValueError, match=r'holds no image.*--data-root.*make demo') as empty:
+        folder(tmp_path)
+    for error in (missing, empty):
+        assert str(tmp_path) in str(error.value) and '\n' not in str(error.value)
+    with pytest.raises(ValueError, match='labels='):
+        folder(tmp_path, labels='yes')
+
+
+def test_builds_from_any_scope_and_makes_samples(tmp_path):
+    write_photos(tmp_path / 'cat', 2)
+    write_photos(tmp_path / 'dog', 1)
+    pipeline = [dict(type='LoadRandomResizedCrop', size=32), dict(type='PackInputs')]
+    dataset = DATASETS.build(
+        dict(
+            type='mae_plugin.ImageFolder',
+            data_root=str(tmp_path),
+            pipeline=pipeline,
+            index_cache=False,
+        )
+    )
+    sample = dataset[(4, 2)]
+    assert sample['inputs'].shape == (3, 32, 32)
+    element = sample['data_samples']
+    assert element.img_path == str(tmp_path / 'dog/0000.jpg')
+    assert element.ori_shape == (72, 96) and int(element.gt_label) == 1
+    keys = {dataset[item]['data_samples'].sample_key for item in (0, (0, 1), (1, 0), (1, 1))}
+    assert len(keys) == 4 and dataset[0]['data_samples'].sample_key in keys
+    assert dataset[-1]['data_samples'].img_path == element.img_path
+    with pytest.raises(IndexError):
+        dataset[3]
+
+
+def settle(root: Path) -> None:
+    """Let all folders look as if they had not changed for a minute."""
+    for path in (root, *root.rglob('*')):
+        if path.is_dir():
+            old = path.stat().st_mtime_ns - 60_000_000_000
+            os.utime(path, ns=(old, old))
+
+
+def test_index_cache_is_used_until_a_folder_changes(tmp_path):
+    root, cache = tmp_path / 'images', tmp_path / 'cache' / 'index.npz'
+    touch(root, 'a/1.jpg', 'b/ü.jpg')
+    settle(root)
+    first = list(list_folder(str(root), ('.jpg',), cache))
+    stamp = cache.stat().st_mtime_ns, cache.stat().st_ino
+    assert first == list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg', 'b/ü.jpg']
+    assert stamp == (cache.stat().st_mtime_ns, cache.stat().st_ino)  # not written again
+    assert list(list_folder(str(root), ('.png', '.jpg'), cache)) == first
+    touch(root, 'b/2.jpg')
+    assert len(list_folder(str(root), ('.jpg',), cache)) == 3
+    settle(root)
+    list_folder(str(root), ('.jpg',), cache)
+    (root / 'a/1.jpg').unlink()
+    assert list(list_folder(str(root), ('.jpg',), cache)) == ['b/2.jpg', 'b/ü.jpg']
+
+
+def test_a_fresh_change_is_never_hidden_by_the_cache(tmp_path):
+    # Folders that changed just before the listing may change again within the clock's tick.
+    root, cache = tmp_path / 'images', tmp_path / 'index.npz'
+    touch(root, 'a/1.jpg')
+    mtime = (root / 'a').stat().st_mtime_ns
+    list_folder(str(root), ('.jpg',), cache)
+    touch(root, 'a/2.jpg')
+    os.utime(root / 'a', ns=(mtime, mtime))
+    assert len(list_folder(str(root), ('.jpg',), cache)) == 2
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 not really', b'\x80\x04N.'])
+def test_damaged_index_is_made_again(tmp_path, content):
+    root, cache = tmp_path / 'images', tmp_path / 'index.npz'
+    touch(root, 'a/1.jpg')
+    cache.write_bytes(content)
+    assert len(list_folder(str(root), ('.jpg',), cache)) == 1
+    assert len(FolderListing.load(cache, ('.jpg',)).files) == 1
+
+
+def test_index_of_a_stranger_runs_no_code(tmp_path):
+    class Boom:
+        def __reduce__(self):
+            return open, (str(tmp_path / 'EXECUTED'), 'w')
+
+    np.savez(tmp_path / 'index.npz', names=np.array([Boom()], dtype=object))
+    assert FolderListing.load(tmp_path / 'index.npz', ('.jpg',)) is None
+    assert not (tmp_path / 'EXECUTED').exists()
+
+
+def test_unwritable_cache_is_done_without(tmp_path):
+    root = tmp_path / 'images'
+    touch(root, 'a/1.jpg')
+    (tmp_path / 'file').write_bytes(b'')
+    assert len(list_folder(str(root), ('.jpg',), tmp_path / 'file' / 'index.npz')) == 1
+
+
+def test_default_cache_lies_in_the_users_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    touch(tmp_path / 'images', 'a/1.jpg')
+    ImageFolder(str(tmp_path / 'images'))
+    assert len(list((tmp_path / 'cache/mae_plugin').glob('*.npz'))) == 1
+
+
+def test_a_million_paths_are_small_and_shared():
+    script = """
+import os, resource, sys
+from mae_plugin.datasets.path_list import PathList
+def rss():
+    fields = dict(line.split(':') for line in open('/proc/self/smaps_rollup').readlines()[1:])
+    return {key: int(fields[key].split()[0]) / 1024 for key in ('Rss', 'Private_Dirty')}
+before = rss()['Rss']
+paths = PathList.of(f'n{i % 1000:08d}/n{i % 1000:08d}_{i}.JPEG' for i in range(1_000_000))
+print(rss()['Rss'] - before)
+child = os.fork()
+if child == 0:
+    dirty = rss()['Private_Dirty']
+    total = sum(len(paths[i]) for i in range(0, 1_000_000, 50))
+    print(rss()['Private_Dirty'] - dirty, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(paths[999_999])
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    growth, copied = sorted(map(float, found[:2]), reverse=True)
+    assert growth < 300 and copied < 10
+    assert found[2] == 'n00000999/n00000999_999999.JPEG'
+
+
+def test_path_list_indices():
+    paths = PathList.of(['a', '', 'ü/b'])
+    assert list(paths) == ['a', '', 'ü/b'] and len(paths) == 3
+    for index in (-1, 3):
+        with pytest.raises(IndexError):
+            paths[index]

@@ -1,0 +1,210 @@
+"""The fault table: each test injects a real fault into a real run, in a process of its own.
+
+``tools/fault_table.py`` runs them, more kills included, and writes the table.
+"""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from processes import finish, run, start, wait_for
+from tiny_run import log_lines, mae_config, tiny_config
+
+from mae_plugin.engine.resume import find_resumable
+from mae_plugin.safe_load import safe_load
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
+from broken_images import write_broken_images
+
+KILLS = int(os.environ.get('FAULT_KILLS', '3'))
+
+
+def iteration(work_dir):
+    """The last logged iteration."""
+    return max(log_lines(work_dir), default=0)
+
+
+def assert_same_run(one, other):
+    """Two work dirs hold the same final weights, optimizer, smoothed values and log lines."""
+    files = [safe_load(find_resumable(folder)) for folder in (one, other)]
+    assert files[0]['meta']['iter'] == files[1]['meta']['iter']
+    for name, weight in files[0]['state_dict'].items():
+        assert torch.equal(weight, files[1]['state_dict'][name]), name
+    losses = [file['message_hub']['log_scalars']['train/loss']['values'] for file in files]
+    assert torch.equal(*losses)
+    states = [file['optimizer']['state'] for file in files]
+    for index, state in states[0].items():
+        for name, value in state.items():
+            assert torch.equal(value, states[1][index][name])
+    assert log_lines(one) == log_lines(other)
+
+
+def test_sigkill_at_random_times(tmp_path, photos, record_property):
+    epochs = 2 + KILLS
+    changes = dict(batch_size=8, epochs=epochs)
+
+    def config(name):
+        made = mae_config(tmp_path / name, photos, **changes)
+        made['train_dataloader'].update(num_workers=2, persistent_workers=True)
+        made['default_hooks']['checkpoint'].update(interval=3, by_epoch=False, max_keep_ckpts=2)
+        return made
+
+    run(config('whole'))
+    chance = random.Random(7)
+    killed_at = []
+    for kill in range(KILLS):
+        process = start(config('parts'), resume='auto')[0]
+        if kill % 4 == 3:
+            time.sleep(chance.uniform(0.1, 2.0))  # while starting or resuming
+        else:
+            target = iteration(tmp_path / 'parts') + chance.randint(1, 5)
+            while iteration(tmp_path / 'parts') < min(target, 5 * epochs - 1):
+                assert process.is_alive()
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.05))
+        process.kill()
+        assert finish([process]) == [-signal.SIGKILL]
+        killed_at.append(iteration(tmp_path / 'parts'))
+    run(config('parts'), resume='auto')
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    record_property('evidence', f'{KILLS} kills, at iterations {killed_at} of {5 * epochs}')
+
+
+def test_sigkill_while_a_checkpoint_is_written(tmp_path, record_property):
+    def config(name):
+        made = tiny_config(tmp_path / name, epochs=1)
+        made['model'].update(ballast=8_000_000)
+        made['default_hooks']['checkpoint'].update(max_keep_ckpts=2)
+        return made
+
+    run(config('whole'))
+    half = tmp_path / 'parts' / '.iter_3.pth.writing'
+    attempts = 0
+    while not half.exists():
+        attempts += 1
+        assert attempts < 10, 'the kill came too late nine times'
+        shutil.rmtree(tmp_path / 'parts', ignore_errors=True)
+        process = start(config('parts'))[0]
+        wait_for(half)
+        process.kill()
+        finish([process])
+    size, full = half.stat().st_size, (tmp_path / 'parts' / 'iter_2.pth').stat().st_size
+    assert find_resumable(tmp_path / 'parts') == str(tmp_path / 'parts' / 'iter_2.pth')
+    run(config('parts'), resume='auto')
+    assert not half.exists()
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    share = f'{size / 1e6:.0f} of {full / 1e6:.0f} MB written'
+    record_property('evidence', f'{share}, attempt {attempts}; resumed from the one before')
+
+
+def test_sigterm(tmp_path, record_property):
+    def config(name):
+        made = tiny_config(tmp_path / name, epochs=4, workers=2)
+        made['model'].update(delay=0.02)
+        made['default_hooks']['checkpoint'].update(interval=100)
+        made['custom_hooks'].append(dict(type='PreemptionHook'))
+        return made
+
+    run(config('whole'))
+    process = start(config('parts'))[0]
+    while iteration(tmp_path / 'parts') < 3:
+        time.sleep(0.005)
+    process.terminate()
+    assert finish([process]) == [143]
+    saved = safe_load(find_resumable(tmp_path / 'parts'))['meta']['iter']
+    assert 3 <= saved < 20
+    run(config('parts'), resume='auto')
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    record_property('evidence', f'status 143, checkpoint of iteration {saved} of 20')
+
+
+def test_truncated_newest_checkpoint(tmp_path, record_property):
+    config = tiny_config(tmp_path / 'parts', epochs=2)
+    config['default_hooks']['checkpoint'].update(interval=4, save_last=False)
+    run(dict(config, work_dir=str(tmp_path / 'whole')))
+    run(config)
+    for folder in ('whole', 'parts'):
+        assert find_resumable(tmp_path / folder).endswith('iter_8.pth')
+    newest = tmp_path / 'parts' / 'iter_8.pth'
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    run(config, resume='auto')
+    output = (tmp_path / 'parts' / 'output-0.txt').read_text()
+    assert f'passing over a damaged checkpoint: {newest}' in output
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    record_property('evidence', 'said so, took iteration 4 instead of 8')
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a tmpfs of 1 MB; where mounting is not allowed, None."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', str(folder)]
+    mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    yield folder if mounted else None
+    if mounted:
+        subprocess.run(['umount', '-l', folder], check=True)
+
+
+def test_full_disk(tmp_path, small_disk, record_property):
+    work_dir = small_disk or tmp_path / 'limited'
+    config = tiny_config(work_dir, epochs=2)
+    config['model'].update(ballast=50_000, delay=0.02)
+    process = start(config, logs=tmp_path)[0]
+    if small_disk is None:  # then its files may not grow so large, which ends a write alike
+        wait_for(work_dir / 'iter_2.pth')
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+    assert finish([process]) == [1]
+    output = (tmp_path / 'output-0.txt').read_text()
+    assert f'no room for {work_dir}' in output and '--resume auto' in output
+    last = safe_load(find_resumable(work_dir))['meta']['iter']
+    assert 2 <= last < 10
+    if small_disk:
+        subprocess.run(['mount', '-o', 'remount,size=20m', small_disk], check=True)
+    run(config, resume='auto', logs=tmp_path)
+    run(dict(config, work_dir=str(tmp_path / 'whole')), logs=tmp_path)
+    assert_same_run(tmp_path / 'whole', work_dir)
+    kind = 'tmpfs of 1 MB' if small_disk else 'files limited to 100 kB'
+    record_property('evidence', f'{kind}; stopped, iteration {last} intact, went on with room')
+
+
+def test_broken_images_among_good_ones(tmp_path, photos, record_property):
+    mixed = tmp_path / 'mixed'
+    broken = write_broken_images(mixed)
+    good = sorted(photos.iterdir())
+    for index in range(1200 - len(broken)):
+        shutil.copy(good[index % len(good)], mixed / f'good-{index:04d}.png')
+    config = mae_config(tmp_path / 'run', mixed, batch_size=24, epochs=1)
+    config['train_dataloader']['sampler'].update(repeats=1)
+    config['train_dataloader'].update(num_workers=2)
+    config['custom_hooks'].append(dict(type='BadImagesHook'))
+    run(config)
+    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
+    assert sorted(line.split('\t')[0] for line in lines) == sorted(map(str, broken.values()))
+    assert not (mixed / 'EXECUTED').exists()
+    assert iteration(tmp_path / 'run') == 50
+    record_property('evidence', f'{len(lines)} kinds among 1200 images: each listed once')
+
+
+def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
+    copied = tmp_path / 'photos'
+    shutil.copytree(photos, copied)
+    config = mae_config(tmp_path / 'run', copied, batch_size=8, epochs=6)
+    config['train_dataloader'].update(num_workers=1)
+    config['custom_hooks'].append(dict(type='BadImagesHook'))
+    processes = start(config)
+    wait_for(tmp_path / 'run' / 'epoch_1.pth')
+    gone = sorted(copied.iterdir())[4]
+    gone.unlink()
+    assert finish(processes) == [0]
+    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
+    assert [line.split('\t')[0] for line in lines] == [str(gone)]
+    record_property('evidence', f'listed once; all {iteration(tmp_path / "run")} iterations made')

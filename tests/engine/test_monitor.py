@@ -1,0 +1,114 @@
+"""Probes during a run: they are logged, cost what they may, and change nothing."""
+
+import json
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mae_plugin.engine.hooks import MonitorHook
+from mae_plugin.engine.runner import build_runner
+
+SIZES = dict(img_size=16, patch_size=8)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp('classes')
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name, colour in (('green', (0, 200, 0)), ('red', (0, 0, 200))):
+            (root / split / name).mkdir(parents=True)
+            for index in range(6):
+                pixels = (rng.integers(0, 55, (16, 16, 3)) + colour).astype(np.uint8)
+                cv2.imwrite(str(root / split / name / f'{index}.png'), pixels)
+    return root
+
+
+def train(folder, work_dir, **monitor):
+    arch = dict(embed_dims=8, num_layers=1, num_heads=2)
+    hooks = [dict(type='MonitorHook', **monitor)] if monitor else []
+    cfg = dict(
+        default_scope='mae_plugin',
+        work_dir=str(work_dir),
+        experiment_name=f'monitor-{time.time_ns()}',
+        launcher='none',
+        model=dict(
+            type='MAE',
+            data_preprocessor=dict(type='MAEDataPreprocessor'),
+            backbone=dict(type='ViT', arch=arch, **SIZES),
+            decoder=dict(
+                type='MAEDecoder', in_dims=8, embed_dims=8, depth=1, num_heads=1, **SIZES
+            ),
+            head=dict(
+                type='ReconstructionHead', in_dims=8, target=dict(type='PixelTarget', patch_size=8)
+            ),
+        ),
+        train_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='StreamSampler', batch_size=4),
+            collate_fn=dict(type='mae_plugin.stack_collate'),
+            dataset=dict(
+                type='ImageFolder',
+                data_root=str(folder),
+                data_prefix='train',
+                labels=False,
+                index_cache=False,
+                pipeline=[dict(type='LoadRandomResizedCrop', size=16), dict(type='PackInputs')],
+            ),
+        ),
+        train_cfg=dict(type='ResumableEpochLoop', max_epochs=4),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2)),
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1), checkpoint=None),
+        custom_hooks=hooks,
+        randomness=dict(seed=3),
+        log_level='WARNING',
+    )
+    runner = build_runner(Config(cfg))
+    runner.train()
+    return runner
+
+
+def logged(work_dir):
+    (path,) = work_dir.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(line['step'], line['probe/knn'], line['probe/linear']) for line in lines
+            if 'probe/knn' in line]  # fmt: skip
+
+
+def test_scores_are_logged_and_the_run_is_the_same(folder, tmp_path):
+    probes = dict(train=str(folder / 'train'), val=str(folder / 'val'), k=3)
+    watched = train(folder, tmp_path / 'a', interval=2, max_share=1e9, **probes)
+    plain = train(folder, tmp_path / 'b')
+    assert logged(tmp_path / 'a') == [(6, 100.0, 100.0), (12, 100.0, 100.0)]
+    for mine, other in zip(watched.model.parameters(), plain.model.parameters()):
+        assert torch.equal(mine, other)
+    page = (tmp_path / 'a' / 'report.html').read_text()
+    assert 'linear probe' in page and 'Frozen features' in page
+    assert not (tmp_path / 'b' / 'report.html').exists()
+
+
+def test_evaluations_that_cost_too_much_are_left_out_but_for_the_last(folder, tmp_path):
+    probes = dict(train=str(folder / 'train'), val=str(folder / 'val'))
+    train(folder, tmp_path, interval=1, max_share=1e-9, report=False, **probes)
+    assert [step for step, *_ in logged(tmp_path)] == [12]
+    assert not (tmp_path / 'report.html').exists()
+
+
+def test_without_labelled_folders_there_is_only_the_report(folder, tmp_path):
+    train(folder, tmp_path, interval=1)
+    assert logged(tmp_path) == []
+    assert (tmp_path / 'report.html').is_file()
+
+
+@pytest.mark.parametrize(
+    'wrong, message',
+    [(dict(train='x'), 'go together'), (dict(interval=0), 'interval=0'), (dict(max_share=0), '0')],
+)
+def test_nonsense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        MonitorHook(**wrong)

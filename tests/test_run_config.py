@@ -1,0 +1,127 @@
+"""Values and folders given on the command line."""
+
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from mae_plugin.run_config import (
+    parse_value,
+    scale_for_accumulation,
+    set_data_root,
+    set_precision,
+    user_errors,
+)
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('3', 3),
+        ('1.5e-4', 1.5e-4),
+        ('True', True),
+        ('false', False),
+        ('none', None),
+        ('None', None),
+        ('(160,96)', (160, 96)),
+        ('[1.0,2]', [1.0, 2]),
+        ("dict(type='X')", "dict(type='X')"),
+        ("{'type':'X','n':[1]}", dict(type='X', n=[1])),
+        ('base', 'base'),
+        ('1,2,3', (1, 2, 3)),
+        ('a,b', ['a', 'b']),
+        ('work_dirs/run-1', 'work_dirs/run-1'),
+        ('', ''),
+    ],
+)
+def test_values(text, value):
+    found = parse_value(text)
+    assert found == value and type(found) is type(value)
+
+
+def loaders(**dataset):
+    dataset = dict(data_root='data/imagenet/', data_prefix='train', **dataset)
+    return Config(
+        dict(
+            train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dataset)),
+            test_dataloader=dict(dataset=dict(dataset, data_prefix='val')),
+            val_dataloader=None,
+            test_evaluator=dict(type='CocoMetric', ann_file='data/imagenet/val.json'),
+        )
+    )
+
+
+def test_any_folder_takes_the_place_of_the_data(tmp_path):
+    cfg = loaders()
+    set_data_root(cfg, str(tmp_path))
+    train, test = cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset
+    assert train.data_root == test.data_root == str(tmp_path)
+    assert train.data_prefix == test.data_prefix == ''
+    assert cfg.test_evaluator.ann_file == str(tmp_path / 'val.json')
+
+
+def test_a_folder_of_the_known_layout_keeps_its_parts(tmp_path):
+    (tmp_path / 'train').mkdir()
+    cfg = loaders()
+    set_data_root(cfg, str(tmp_path))
+    assert cfg.train_dataloader.dataset.dataset.data_prefix == 'train'
+    assert cfg.test_dataloader.dataset.data_prefix == ''
+
+
+@pytest.mark.parametrize(
+    'precision, expected',
+    [
+        ('bfloat16', dict(type='mae_plugin.BFloat16OptimWrapper')),
+        ('float16', dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')),
+        ('float32', dict(type='OptimWrapper')),
+    ],
+)
+def test_precision(precision, expected):
+    wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=512, optimizer=dict(lr=1))
+    cfg = Config(dict(optim_wrapper=wrapper))
+    set_precision(cfg, precision)
+    assert cfg.optim_wrapper == ConfigDict(expected, optimizer=dict(lr=1))
+
+
+def test_accumulation_counts_for_the_learning_rate():
+    def base(**changes):
+        cfg = Config(
+            dict(
+                optim_wrapper=dict(accumulative_counts=4),
+                auto_scale_lr=dict(enable=True, base_batch_size=4096),
+            )
+        )
+        cfg.merge_from_dict(changes)
+        scale_for_accumulation(cfg)
+        return cfg.auto_scale_lr.base_batch_size
+
+    assert base() == 1024
+    assert base(**{'auto_scale_lr.enable': False}) == 4096
+    assert base(**{'optim_wrapper.accumulative_counts': 1}) == 4096
+
+
+def raise_ours():
+    from mae_plugin.models.masking import RandomMasking
+
+    return RandomMasking(7)
+
+
+def test_our_error_is_found_under_what_others_wrapped_around_it(capsys):
+    with pytest.raises(SystemExit) as stop, user_errors():
+        try:
+            raise_ours()
+        except ValueError as error:
+            raise ValueError(f'class `RandomMasking` in x.py: {error}')  # noqa: B904
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith('error: mask_ratio=7 is outside [0, 1)')
+
+
+def test_our_error_counts_even_with_pythons_own_beneath_it(capsys):
+    from mae_plugin.stored_config import literal_config
+
+    with pytest.raises(SystemExit), user_errors():
+        literal_config('a = open("x")')
+    assert 'is not run' in capsys.readouterr().err
+
+
+def test_errors_of_others_pass():
+    with pytest.raises(ValueError, match='theirs'), user_errors():
+        raise ValueError('theirs')

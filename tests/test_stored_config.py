@@ -1,0 +1,67 @@
+"""Configs inside checkpoints are read, never run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mae_plugin.stored_config import literal_config, model_of_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_read_as_it_was_written(path):
+    cfg = Config.fromfile(path)
+    assert literal_config(cfg.pretty_text) == cfg.to_dict()
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import os',
+        'a = __import__("os").system("true")',
+        'a = dict(b=open("x"))',
+        'a = dict([("b", 1)])',
+        'a = dict(**{"b": 1})',
+        'a = {**{"b": 1}}',
+        'a = [x for x in (1, 2)]',
+        'a = b = 1',
+        'a.b = 1',
+        'a, b = 1, 2',
+        'a = (lambda: 1)()',
+        'a = b.dict(c=1)',
+        'def f(): pass',
+        '1 + 1',
+        'a = "x".upper()',
+    ],
+)
+def test_code_is_refused_and_shown(text):
+    with pytest.raises(ValueError, match=r'holds code, which is not run: ".+--config'):
+        literal_config(text)
+
+
+def test_text_that_is_no_python_is_refused():
+    with pytest.raises(ValueError, match=r'cannot be read: invalid syntax.*line 1.*--config'):
+        literal_config('a = = 1')
+
+
+def test_literals():
+    text = "a = -1.5e-3\nb = [(1, 'x'), None, True]\nc = dict(d={'e f': 1, 2: dict()})"
+    assert literal_config(text) == dict(
+        a=-1.5e-3, b=[(1, 'x'), None, True], c=dict(d={'e f': 1, 2: {}})
+    )
+
+
+def test_a_file_without_a_config_asks_for_one(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'weights.pth')
+    with pytest.raises(ValueError, match=r'weights.pth does not say which model.*--config'):
+        model_of_checkpoint(tmp_path / 'weights.pth')
+
+
+def test_a_config_of_another_kind_of_model_is_named(tmp_path):
+    torch.save(dict(state_dict={}, meta=dict(cfg='a = 1')), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other.pth.*no model.*--config'):
+        model_of_checkpoint(tmp_path / 'other.pth')

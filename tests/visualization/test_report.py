@@ -1,0 +1,97 @@
+"""The report: what a run logged, on one page that needs nothing else."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from mae_plugin.visualization.report import MAX_PICTURES, read_run, write_report
+from mae_plugin.visualization.svg_chart import line_chart, nice_ticks
+
+
+def write_part(work_dir, name, steps, loss, pictures=(), probes=()):
+    """A part of a run, as mmengine's visualizer leaves it."""
+    folder = work_dir / name / 'vis_data'
+    (folder / 'vis_image').mkdir(parents=True)
+    lines = [
+        dict(loss=loss, lr=1e-3, time=0.5, data_time=0.1, epoch=step // 10, iter=step, step=step)
+        for step in steps
+    ]
+    lines += [{'probe/knn': 12.5, 'probe/linear': value, 'step': step} for step, value in probes]
+    text = ''.join(json.dumps(line) + '\n' for line in lines) + '{"loss": 0.1, "st'  # cut off
+    (folder / 'scalars.json').write_text(text)
+    (folder / 'config.py').write_text("train_dataloader = dict(batch_size=8)\nname = '<&>'\n")
+    for step in pictures:
+        picture = np.full((8, 32, 3), step % 256, np.uint8)
+        cv2.imwrite(str(folder / 'vis_image' / f'reconstruction_{step}.png'), picture)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """An interrupted run and its continuation, which repeats iteration 20."""
+    write_part(tmp_path, '20260101_000000', (10, 20), loss=2.0, pictures=(10, 20))
+    write_part(
+        tmp_path, '20260101_010000', (20, 30), 1.0, pictures=range(20, 300, 10),
+        probes=[(20, 40.0), (30, 41.25)],
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_a_resumed_runs_later_values_count(run):
+    history = read_run(run)
+    assert history.scalars['loss'] == [(10, 2.0), (20, 1.0), (30, 1.0)]
+    assert history.scalars['probe/linear'] == [(20, 40.0), (30, 41.25)]
+    assert history.epochs == 3
+    assert '010000' in str(history.pictures[20])
+
+
+def test_the_page_shows_everything_and_loads_nothing(run):
+    page = write_report(run).read_text()
+    assert page.startswith('<!DOCTYPE html>') and page.endswith('</html>')
+    for text in (
+        '41.2%',
+        '16',
+        'Learning rate',
+        'Frozen features',
+        'iteration 290',
+        '&lt;&amp;&gt;',
+    ):
+        assert text in page
+    assert len(re.findall('<img ', page)) == MAX_PICTURES
+    # The newest picture comes first.
+    steps = [int(step) for step in re.findall(r'reconstructions at iteration (\d+)', page)]
+    assert steps == sorted(steps, reverse=True) and steps[0] == 290 and steps[-1] == 10
+    links = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')>\s]{1,40})', page)
+    assert links and all(link.startswith('data:image/jpeg;base64,') for link in links)
+    assert '<script' not in page
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='no logged values'):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'low, high, expected',
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.31, 0.36, [0.31, 0.32, 0.33, 0.34, 0.35, 0.36]),
+        (0, 12345, [0, 5000, 10000]),
+        (-3, 3, [-2, 0, 2]),
+        (5, 5, [5]),
+    ],
+)
+def test_ticks_are_round_and_inside(low, high, expected):
+    assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_chart_places_points_and_leaves_out_what_is_not_finite():
+    svg = line_chart('Loss', {'loss': [(0, 1.0), (5, float('nan')), (10, 3.0)]})
+    (path,) = re.findall(r'class="line c0" d="M([\d. L]+)"', svg)
+    (x0, y0), (x1, y1) = (map(float, point.split()) for point in path.split('L'))
+    assert x0 < x1 and y0 > y1  # rising values go up
+    assert '1 values were not finite' in svg
+    assert line_chart('Nothing', {'loss': []}) == ''
+    assert line_chart('One', {'loss': [(3, 2.0)]}).count('<circle') == 1

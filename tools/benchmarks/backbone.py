@@ -1,0 +1,118 @@
+"""ViTDet's backbone, forward and backward, against eager attention with a bias matrix.
+
+Windows of 14 patches, global attention in four blocks, decomposed relative positions. Against
+mmpretrain's ViTSAM, which materialises logits and biases, and against this project's own reference
+path, which does so too. Peak memory is that of the tensors alive at once during one step, beyond
+the parameters and their gradients.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from functools import partial
+
+from .report import Report, Stat, add_common_arguments, alternate, describe, seconds, set_threads
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Command line of ``benchmark.py backbone``."""
+    add_common_arguments(parser, rounds=3)
+    parser.add_argument('--arch', default='base', choices=['base', 'large', 'huge'])
+    parser.add_argument('--img-size', type=int, default=1024)
+    parser.add_argument('--batch-size', type=int, default=1)
+    parser.add_argument('--checkpointing', action='store_true', help='add recomputation of blocks')
+    parser.add_argument('--no-peers', action='store_true', help='measure this project alone')
+    parser.add_argument('--device', default='cpu', help='"cuda" for the GPU')
+    parser.add_argument('--amp', action='store_true', help='bfloat16')
+
+
+def main(args: Namespace) -> None:
+    """Measure and report."""
+    set_threads(args.threads)
+    from mae_plugin.torchvision_compat import keep_torchvision_importable
+
+    keep_torchvision_importable()
+    from .memory import peak_bytes
+
+    settings = describe(args)
+    steps = {name: _step(build, args) for name, build in _contestants(args).items()}
+    for step in steps.values():
+        step()  # gradients exist from here on
+    memory = {name: peak_bytes(step, args.device) for name, step in steps.items()}
+    times = alternate(
+        {name: partial(seconds, step, args.device) for name, step in steps.items()},
+        args.rounds,
+        warmup=0,
+    )
+    own, own_memory = Stat(times['mae_plugin']).median, memory['mae_plugin']
+    report = Report('Dense backbone', settings)
+    report.table(
+        f'Forward and backward at {args.img_size} px',
+        [
+            {
+                'backbone': name,
+                'seconds': Stat(times[name]),
+                'time to ours': f'{Stat(times[name]).median / own:.2f}x',
+                'peak memory (MiB)': memory[name] / 2**20,
+                'memory to ours': f'{memory[name] / own_memory:.2f}x',
+            }
+            for name in steps
+        ],
+    )
+    report.finish(args.out)
+
+
+def _contestants(args: Namespace) -> dict[str, Callable]:
+    from mae_plugin.models import ViTBackbone
+    from mae_plugin.models.vit import ARCHS
+
+    depth = ARCHS[args.arch].num_layers
+    global_attn_indexes = [depth // 4 * (i + 1) - 1 for i in range(4)]
+
+    def ours(**options):
+        return ViTBackbone(
+            args.arch,
+            with_cls_token=False,
+            window_size=14,
+            global_attn_indexes=global_attn_indexes,
+            rel_pos_img_size=args.img_size,
+            train_pos_embed=True,
+            **options,
+        )
+
+    found: dict[str, Callable] = {'mae_plugin': ours}
+    if args.checkpointing:
+        found['mae_plugin, recomputing'] = lambda: ours(use_checkpoint=True)
+    found['mae_plugin, bias matrix'] = lambda: ours(explicit_bias=True)
+    if not args.no_peers:
+
+        def vitsam():
+            from mmpretrain.models import ViTSAM
+
+            return ViTSAM(args.arch, img_size=args.img_size, out_channels=0)
+
+        found['mmpretrain ViTSAM'] = vitsam
+    return found
+
+
+def _step(build: Callable, args: Namespace) -> Callable[[], None]:
+    """One forward and backward pass; gradients are kept allocated and zeroed in place."""
+    import torch
+
+    torch.manual_seed(0)
+    model = build().to(args.device)
+    model.train()  # returns nothing in mmpretrain
+    images = torch.randn(args.batch_size, 3, args.img_size, args.img_size, device=args.device)
+    device_type = torch.device(args.device).type
+
+    def step() -> None:
+        with torch.autocast(device_type, torch.bfloat16, enabled=args.amp):
+            (features,) = model(images)
+            loss = features.float().square().mean()
+        loss.backward()
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+    return step

@@ -1,0 +1,221 @@
+"""The input path: decode, crop and flip on one core, then disk, workers and shards.
+
+Pipelines run in turn over the same JPEGs (made of scikit-image's photographs at 500 x 375 and
+1600 x 1200, or yours with --data-root): this project's, with exact arithmetic, with four crops
+per decoded image, and mmpretrain's, as shipped and with its one-line contiguity slip mended. Then
+real data loaders are measured on the same images, as files and in shards, and the cores that a
+GPU of a given speed needs are worked out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .report import Report, Stat, add_common_arguments, alternate, describe, number, set_threads
+
+SIZES = {(500, 375): 120, (1600, 1200): 32}
+SHIPPED, MENDED = 'mmpretrain as shipped', 'mmpretrain mended'
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Command line of ``benchmark.py data``."""
+    add_common_arguments(parser)
+    parser.set_defaults(threads=1)
+    parser.add_argument('--data-root', metavar='DIR', help='your images, searched recursively')
+    parser.add_argument('--images', type=int, default=200, help='how many of yours to use')
+    parser.add_argument('--no-peers', action='store_true', help='measure this project alone')
+    parser.add_argument(
+        '--workers', type=int, nargs='*', help='workers to try; default: 1 and all cores'
+    )
+    parser.add_argument(
+        '--gpu-rate', type=float, nargs='*', default=[500, 1000, 3000],
+        help='images per second that your GPU trains at',
+    )  # fmt: skip
+
+
+def main(args: Namespace) -> None:
+    """Measure and report."""
+    import cv2
+
+    set_threads(args.threads)
+    cv2.setNumThreads(0)
+    from . import data_contestants as contestants
+
+    report = Report('Input path', describe(args))
+    with contestants.temporary_folder() as folder:
+        sets = _image_sets(args, Path(folder))
+        pipelines = {
+            'mae_plugin': contestants.ours(),
+            'mae_plugin, 4 crops per image': contestants.ours(repeats=4),
+            'mae_plugin, exact': contestants.ours(exact=True),
+        }
+        if not args.no_peers and contestants.mmpretrain_installed():
+            pipelines[MENDED] = contestants.mmpretrain(mended=True)
+            pipelines[SHIPPED] = contestants.mmpretrain(mended=False)
+        for name, paths in sets.items():
+            rates = alternate(
+                {key: _pass_over(paths, run) for key, run in pipelines.items()}, args.rounds
+            )
+            report.table(f'One core, {name}', _rows(rates))
+        jpegs = {
+            name: [path for path in paths if path.lower().endswith(('.jpg', '.jpeg'))]
+            for name, paths in sets.items()
+        }
+        report.table(
+            'Quality of the crops',
+            [_quality_row(name, paths, contestants) for name, paths in jpegs.items() if paths],
+        )
+        first = next(iter(sets.values()))
+        report.table('Disk (files as cached by the system)', [_disk(first)])
+        loaders = _loader_rates(args, first, Path(folder))
+        report.table('Data loader, batches of 64', loaders)
+        per_core = Stat(rates_of(loaders, workers=1))
+        _note_needs(report, per_core.median, args.gpu_rate)
+        report.finish(args.out)
+
+
+def _image_sets(args: Namespace, folder: Path) -> dict[str, list[str]]:
+    """Paths by a name for the set."""
+    if args.data_root:
+        from mae_plugin.datasets.image_folder import ImageFolder
+
+        images = ImageFolder(args.data_root, labels=False)
+        step = max(1, len(images) // args.images)
+        return {args.data_root: [images.path(i) for i in range(0, len(images), step)]}
+    from .data_contestants import make_photos
+
+    sets = {}
+    for (width, height), count in SIZES.items():
+        target = folder / f'{width}x{height}'
+        target.mkdir()
+        sets[f'{width} x {height}'] = make_photos(target, (width, height), count)
+    return sets
+
+
+def _pass_over(paths: Sequence[str], run: Callable[[str, int], dict]) -> Callable[[], float]:
+    """A measurement: crops per second of one pass over the images."""
+
+    def measure() -> float:
+        crops = 0
+        start = time.perf_counter()
+        for index, path in enumerate(paths):
+            inputs = run(path, index)['inputs']
+            crops += len(inputs) if inputs.ndim == 4 else 1
+        return crops / (time.perf_counter() - start)
+
+    return measure
+
+
+def _rows(rates: dict[str, list[float]]) -> list[dict]:
+    """Rates, and ratios to the peers and to our single crop, round by round."""
+    rows = []
+    for name, values in rates.items():
+        row: dict = {'pipeline': name, 'crops/s': Stat(values)}
+        for label, peer in (('x mended', MENDED), ('x shipped', SHIPPED), ('x one crop', None)):
+            base = rates['mae_plugin'] if peer is None else rates.get(peer)
+            if base is not None:
+                row[label] = Stat(a / b for a, b in zip(values, base, strict=True))
+        rows.append(row)
+    return rows
+
+
+def _quality_row(name: str, paths: Sequence[str], contestants) -> dict:
+    found = contestants.quality(paths)
+    return {
+        'images': name,
+        'PSNR to exact, median': f'{number(found["median"])} dB',
+        'worst 5%': f'{number(found["worst"])} dB',
+        'exact to Pillow, greatest': found['greatest'],
+        'mean': found['mean'],
+    }
+
+
+def _disk(paths: Sequence[str]) -> dict:
+    start = time.perf_counter()
+    size = sum(len(Path(path).read_bytes()) for path in paths)
+    seconds = time.perf_counter() - start
+    return {
+        'files': len(paths),
+        'kB per file': size / len(paths) / 1e3,
+        'files/s': len(paths) / seconds,
+        'MB/s': size / seconds / 1e6,
+    }
+
+
+def _loader_rates(args: Namespace, paths: Sequence[str], folder: Path) -> list[dict]:
+    """Images per second of real loaders: files and shards in turn, for each worker count."""
+    from mae_plugin.datasets import ImageFolder, ImageShards
+
+    pipeline = [dict(type='LoadRandomResizedCrop', size=224), dict(type='PackInputs')]
+    images = folder / 'files'
+    images.mkdir()
+    for index, path in enumerate(paths):
+        os.symlink(os.path.abspath(path), images / f'{index:06d}{Path(path).suffix}')
+    shards = _pack(images, folder / 'shards')
+    datasets = {
+        'files': ImageFolder(str(images), labels=False, index_cache=False, pipeline=pipeline),
+        'shards': ImageShards(str(shards), labels=False, pipeline=pipeline),
+    }
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    rows = []
+    for workers in args.workers or sorted({1, cores or 1}):
+        rates = alternate(
+            {name: _load(dataset, workers) for name, dataset in datasets.items()}, args.rounds
+        )
+        for name, values in rates.items():
+            rows.append({'images in': name, 'workers': workers, 'images/s': Stat(values)})
+    return rows
+
+
+def rates_of(rows: Sequence[dict], workers: int) -> list[float]:
+    """All rates of the loader that reads files with so many workers, or else the fewest."""
+    files = [row for row in rows if row['images in'] == 'files']
+    chosen = next((row for row in files if row['workers'] == workers), files[0])
+    return [value / max(1, chosen['workers']) for value in chosen['images/s'].values]
+
+
+def _load(dataset, workers: int, batches: int = 8) -> Callable[[], float]:
+    from torch.utils.data import DataLoader
+
+    from mae_plugin.datasets import StreamSampler, stack_collate
+
+    batch = min(64, len(dataset))
+
+    def measure() -> float:
+        sampler = StreamSampler(
+            dataset, batch_size=batch, seed=0, repeats=1 + (batches + 2) * batch // len(dataset)
+        )
+        loader = DataLoader(
+            dataset, batch, sampler=sampler, num_workers=workers, collate_fn=stack_collate
+        )
+        iterator = iter(loader)
+        next(iterator)  # the workers have started
+        start = time.perf_counter()
+        for _ in range(batches):
+            next(iterator)
+        return batches * batch / (time.perf_counter() - start)
+
+    return measure
+
+
+def _pack(source: Path, target: Path) -> Path:
+    from make_shards import make_shards
+
+    make_shards(source, target, labels=False)
+    return target
+
+
+def _note_needs(report: Report, per_core: float, rates: Sequence[float]) -> None:
+    needs = ', '.join(f'{rate:.0f} images/s: {rate / per_core:.1f}' for rate in rates)
+    report.note(
+        f'One core feeds {number(per_core)} images/s through the loader. Cores that a GPU needs '
+        f'when it trains at {needs}.'
+    )
+    report.note(
+        f'A batch crosses to the device as uint8: {3 * 224 * 224 / 1e3:.0f} kB an image, '
+        f'{number(max(rates) * 3 * 224 * 224 / 1e6)} MB/s at {max(rates):.0f} images/s.'
+    )

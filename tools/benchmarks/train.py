@@ -1,0 +1,130 @@
+"""Training step of this project against other MAEs, and against the machine's matrix products.
+
+All models take a step in turn. Forward + backward and the optimizer are timed apart. The bound is
+what the step's useful floating-point operations would take at the rate of a 2048 x 2048 x 2048
+matrix product, measured in the same rounds; beside it stands the time of exactly the step's own
+matrix products, run alone. --compile applies to this project's step, which has the switch.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+from .report import Report, Stat, add_common_arguments, alternate, describe, set_threads
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Command line of ``benchmark.py train``."""
+    add_common_arguments(parser)
+    parser.add_argument('--arch', default='base', choices=['tiny', 'small', 'base', 'large'])
+    parser.add_argument('--img-size', type=int, default=224)
+    parser.add_argument('--batch-size', type=int, default=16)
+    parser.add_argument('--decoder-depth', type=int, default=8)
+    parser.add_argument(
+        '--decoder',
+        default='mae',
+        choices=['mae', 'cross'],
+        help='"cross" adds the cross-attention decoder at prediction ratio 0.25',
+    )
+    parser.add_argument('--no-peers', action='store_true', help='measure this project alone')
+    parser.add_argument('--device', default='cpu', help='"cuda" for the GPU')
+    parser.add_argument('--amp', action='store_true', help='bfloat16 (mmpretrain: its float16)')
+    parser.add_argument('--compile', action='store_true', help="torch.compile this project's step")
+
+
+def main(args: Namespace) -> None:
+    """Measure and report."""
+    set_threads(args.threads)
+    import torch
+
+    from mae_plugin.torchvision_compat import keep_torchvision_importable
+
+    keep_torchvision_importable()
+    from . import contestants
+    from .matmul import StepProducts, square_rate
+    from .memory import peak_bytes
+
+    options = contestants.Options(
+        args.arch, args.img_size, args.batch_size, args.decoder_depth,
+        args.device, args.amp, args.compile,
+    )  # fmt: skip
+    settings = describe(args)
+    builders: dict[str, Callable[[contestants.Options], contestants.Contestant]]
+    builders = {'mae_plugin': contestants.ours}
+    if args.decoder == 'cross':
+        builders['mae_plugin, cross decoder'] = lambda o: contestants.ours(o, 'cross')
+    if not args.no_peers:
+        builders.update(contestants.installed())
+    with contestants.quiet():
+        models = {name: build(options) for name, build in builders.items()}
+
+    # Optimizer states exist and kernels are chosen after one step; then memory and products.
+    memory, products = {}, {}
+    for name, model in models.items():
+        model.step()
+        memory[name] = peak_bytes(model.step, args.device)
+        products[name] = StepProducts(model.forward_backward)
+        model.optimizer.zero_grad(set_to_none=True)
+
+    dtype = torch.bfloat16 if args.amp else torch.float32
+    runs: dict[str, Any] = {name: model.step for name, model in models.items()}
+    runs['2048³'] = lambda: square_rate(2048, args.device, dtype)
+    runs['products'] = lambda: products['mae_plugin'].seconds(args.device, dtype)
+    values = alternate(runs, args.rounds)
+    rate = Stat(values.pop('2048³'))
+    alone = Stat(values.pop('products'))
+
+    report = Report('Training step', settings)
+    peers = [Stat(_speeds(v, args)).median for n, v in values.items() if 'mae_plugin' not in n]
+    fastest_peer = max(peers, default=None)
+    rows = []
+    for name, times in values.items():
+        speed = Stat(_speeds(times, args))
+        ideal = products[name].flops / (rate.median * 1e9)
+        step = Stat(sum(parts) for parts in times).median
+        rows.append(
+            {
+                'model': name,
+                'images/s': speed,
+                'to the fastest peer': f'{speed.median / fastest_peer:.2f}x'
+                if fastest_peer
+                else '',
+                'step (s)': Stat(sum(parts) for parts in times),
+                'forward + backward (s)': Stat(parts[0] for parts in times),
+                'optimizer (s)': Stat(parts[1] for parts in times),
+                'parameter groups': len(models[name].optimizer.param_groups),
+                'fused': str(bool(models[name].optimizer.defaults.get('fused'))),
+                'peak activations and gradients (MiB)': memory[name] / 2**20,
+                'GFLOP per image': products[name].flops / args.batch_size / 1e9,
+                'share of the bound': f'{ideal / step:.0%}',
+            }
+        )
+    report.table('Training step', rows)
+    own = Stat(sum(parts) for parts in values['mae_plugin']).median
+    report.table(
+        'Matrix-product bound',
+        [
+            {
+                'quantity': '2048³ matrix product (GFLOP/s)',
+                'value': rate,
+                'images/s of mae_plugin at this rate': args.batch_size * rate.median * 1e9
+                / products['mae_plugin'].flops,
+            },
+            {
+                'quantity': f"the step's {products['mae_plugin'].count} matrix products alone (s)",
+                'value': alone,
+                'images/s of mae_plugin at this rate': args.batch_size / alone.median,
+            },
+        ],
+    )  # fmt: skip
+    report.note(f"The step's own matrix products are {alone.median / own:.0%} of its time.")
+    if 'mae_plugin, cross decoder' in values:
+        cross = Stat(sum(parts) for parts in values['mae_plugin, cross decoder']).median
+        report.note(f'The cross-attention decoder makes the step {own / cross:.2f}x as fast.')
+    report.finish(args.out)
+
+
+def _speeds(times: list[tuple[float, float]], args: Namespace) -> list[float]:
+    return [args.batch_size / sum(parts) for parts in times]

@@ -1,0 +1,1 @@
+"""Parts of ``tools/make_playground.py``: sources, library, cut-outs, scenes, annotations."""

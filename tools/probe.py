@@ -1,0 +1,87 @@
+"""Score a checkpoint's frozen features on labelled images: kNN and a quick linear probe.
+
+    python tools/probe.py CHECKPOINT --data-root DIR
+    python tools/probe.py mae_pretrain_vit_base.pth dino_vitbase16.pth --data-root data/imagenet \
+        --max-train 50000 --pool cls avg --device cuda
+
+DIR holds train/ and val/ with one sub-folder for each class. The checkpoint may be a run of this
+project or any ViT or MAE file. Both numbers are for comparing checkpoints in minutes; the paper's
+linear probe is configs/classification/linear_*.py.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+
+# A clone works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mae_plugin.run_config import user_errors
+
+
+def parse_args() -> Namespace:
+    """Command line."""
+    parser = ArgumentParser(
+        description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument('checkpoints', nargs='+', help='run of this project, or any ViT file')
+    parser.add_argument('--data-root', required=True, metavar='DIR', help='holds train/ and val/')
+    parser.add_argument('--size', type=int, help='image side; by default that of pretraining')
+    parser.add_argument('--pool', choices=['avg', 'cls'], nargs='+', default=['avg', 'cls'])
+    parser.add_argument('--k', type=int, default=20, help='neighbours')
+    parser.add_argument('--max-train', type=int, help='use this many training images')
+    parser.add_argument('--max-val', type=int, help='use this many validation images')
+    parser.add_argument('--num-heads', type=int, help='of the encoder, if its file cannot tell')
+    parser.add_argument('--random', action='store_true', help='also score random weights')
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument('--num-workers', type=int, default=2)
+    parser.add_argument('--device', help='cuda where there is one, else cpu')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    args = parse_args()
+    with user_errors():
+        import torch
+
+        from mae_plugin.evaluation.encoder import load_encoder
+        from mae_plugin.evaluation.features import evaluate_folders
+
+        device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        for split in ('train', 'val'):
+            if not (Path(args.data_root) / split).is_dir():
+                raise ValueError(f'--data-root {args.data_root} has no folder {split}/')
+        lines = ['| checkpoint | feature | kNN | linear |', '|---|---|---|---|']
+        for path in args.checkpoints:
+            vit, preprocessor = load_encoder(path, args.num_heads)
+            names = [path]
+            if args.random and path == args.checkpoints[-1]:
+                names.append('random weights')
+            for name in names:
+                if name == 'random weights':
+                    torch.manual_seed(0)
+                    vit.reset_parameters()
+                for pool in args.pool:
+                    scores = evaluate_folders(
+                        vit.to(device),
+                        preprocessor.to(device),
+                        str(Path(args.data_root) / 'train'),
+                        str(Path(args.data_root) / 'val'),
+                        args.size or tuple(side * vit.patch_size for side in vit.grid),
+                        pool=pool,
+                        k=args.k,
+                        max_train=args.max_train,
+                        max_val=args.max_val,
+                        batch_size=args.batch_size,
+                        num_workers=args.num_workers,
+                        channels=vit.patch_embed.proj.in_channels,
+                    )
+                    lines.append(
+                        f'| {name} | {pool} | {scores["knn"]:.1f} | {scores["linear"]:.1f} |'
+                    )
+        print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    main()

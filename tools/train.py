@@ -1,0 +1,98 @@
+"""Train any config: MAE pretraining, fine-tuning, detection, segmentation.
+
+Examples:
+    python tools/train.py configs/mae_vit-b_pretrain.py --data-root photos
+    python tools/train.py CONFIG --resume                      # goes on after an interruption
+    python tools/train.py CONFIG --pretrained work_dirs/RUN/epoch_800.pth
+    python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+
+# A clone works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mae_plugin.light_start import hidden
+from mae_plugin.run_config import (
+    add_common_arguments,
+    load_config,
+    scale_for_accumulation,
+    set_precision,
+    user_errors,
+)
+
+
+def parse_args() -> Namespace:
+    """Command line of OpenMMLab's tools, plus ``--data-root`` and ``--pretrained``."""
+    parser = ArgumentParser(
+        description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument('config', help='config file')
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='go on from a checkpoint; "auto" (or no value) takes the newest valid one of the '
+        'work dir, and starts afresh where there is none',
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CKPT',
+        help='start from these weights: a run of this project or any MAE or ViT file; safe to '
+        'read, resized where needed, and an error if they do not fit',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=['bfloat16', 'float16', 'float32'],
+        help='precision; pretraining uses bfloat16 by default where the device has it',
+    )
+    parser.add_argument('--no-validate', action='store_true', help='leave validation out')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the real global batch (pretraining configs do anyway)',
+    )
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # On a CPU: threads that wait for each other sleep. Spinning, they starve the data workers and
+    # each other (ten times slower on a busy machine). Read once, when torch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    return args
+
+
+def main() -> None:
+    """Build the runner and train."""
+    args = parse_args()
+    with user_errors():
+        cfg = load_config(args)
+        # mmengine imports transformers for this optimizer alone.
+        unused = () if 'Adafactor' in str(cfg.get('optim_wrapper')) else ('transformers',)
+        with hidden(*unused):
+            from mae_plugin.engine.runner import build_runner
+        from mae_plugin.torchvision_compat import keep_torchvision_importable
+
+        keep_torchvision_importable()
+        if args.no_validate:
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        if args.amp:
+            set_precision(cfg, args.amp)
+        if args.auto_scale_lr:
+            if not cfg.get('auto_scale_lr'):
+                raise ValueError(
+                    f'--auto-scale-lr: {args.config} has no `auto_scale_lr`; add '
+                    'auto_scale_lr=dict(base_batch_size=...) to it'
+                )
+            cfg.auto_scale_lr.enable = True
+        scale_for_accumulation(cfg)
+        build_runner(cfg, resume=args.resume, pretrained=args.pretrained).train()
+
+
+if __name__ == '__main__':
+    main()
