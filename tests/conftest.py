@@ -1,6 +1,9 @@
 """Shared by all tests."""
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mmengine.logging import MessageHub, MMLogger
@@ -8,6 +11,9 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from mae_plugin.torchvision_compat import keep_torchvision_importable
+
+# As in an activated environment: the shell scripts call `python`.
+os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
 
 # Peers import torchvision, whose wheel may not match torch.
 keep_torchvision_importable()
