@@ -2,16 +2,19 @@
 
 Data:  python tools/make_class_folders.py
 Run:   python tools/train.py configs/playground/finetune_classes.py \
-           --pretrained work_dirs/mae_classes/epoch_40.pth
+           --pretrained work_dirs/mae_classes/epoch_30.pth
        From scratch: without --pretrained, and --cfg-options \
            optim_wrapper.paramwise_cfg.layer_decay_rate=1.0
        Partial (Figure 9): --cfg-options model.backbone.frozen_stages=4.5
 Cost:  about 6 minutes on 2 CPU cores.
 """
 
-_base_ = '../classification/finetune_vit-b_mae_100e_folder.py'
+_base_ = [
+    './_base_/classes_vit.py',
+    '../classification/finetune_vit-b_mae_100e_folder.py',
+]
 
-img_size = 64
+img_size = _base_.crop_size
 num_classes = 8
 data_root = 'data/classes/'
 batch_size = 64
@@ -19,14 +22,14 @@ batch_size = 64
 model = dict(
     data_preprocessor=dict(num_classes=num_classes),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=128, num_layers=5, num_heads=4),
+        arch=dict(_delete_=True, **_base_.arch),
         img_size=img_size,
-        patch_size=8,
+        patch_size=_base_.patch_size,
         drop_path_rate=0.0,
         init_cfg=None,
     ),
-    neck=dict(dims=128),
-    head=dict(num_classes=num_classes, in_channels=128),
+    neck=dict(dims=_base_.arch.embed_dims),
+    head=dict(num_classes=num_classes, in_channels=_base_.arch.embed_dims),
 )
 
 # Few pictures, short training: crops and flips, without the strong augmentation.

@@ -2,7 +2,7 @@
 
 Data:  python tools/make_class_folders.py
 Run:   python tools/train.py configs/playground/linear_classes.py \
-           --pretrained work_dirs/mae_classes/epoch_40.pth
+           --pretrained work_dirs/mae_classes/epoch_30.pth
        Of random features: without --pretrained.
 Cost:  about 4 minutes on 2 CPU cores.
 """
@@ -10,7 +10,7 @@ Cost:  about 4 minutes on 2 CPU cores.
 _base_ = './finetune_classes.py'
 
 model = dict(
-    backbone=dict(frozen_stages=5, final_norm=True),
+    backbone=dict(frozen_stages=_base_.arch.num_layers, final_norm=True),
     neck=dict(pool='avg', norm='batch'),
     head=dict(loss=dict(_delete_=True, type='CrossEntropyLoss'), init_cfg=dict(std=0.01)),
     train_cfg=None,

@@ -2,28 +2,109 @@
 
 Data:  python tools/make_class_folders.py          (7,800 pictures, a quarter of a minute)
 Run:   python tools/train.py configs/playground/mae_classes.py
-Cost:  about 15 minutes on 2 CPU cores.
-Then:  finetune_classes.py and linear_classes.py start from its checkpoint.
+Cost:  30 epochs of 6,000 pictures: about 12 minutes on one CPU core (OMP_NUM_THREADS=1).
+Then:  finetune_classes.py and linear_classes.py start from its checkpoint, and
+       python tools/probe.py work_dirs/mae_classes/epoch_30.pth --data-root data/classes scores it.
 """
 
-_base_ = './mae_demo.py'
+_base_ = [
+    './_base_/classes_vit.py',
+    '../_base_/datasets/imagenet_pretrain.py',
+    '../_base_/schedules/mae_adamw_cosine.py',
+    '../_base_/default_runtime.py',
+]
 
 data_root = 'data/classes/'
+# Many cheap updates beat few expensive ones: 187 in an epoch.
+batch_size = 32
+decoder_dims = 64
 
-model = dict(head=dict(target=dict(norm_pix=True)))
+model = dict(
+    type='MAE',
+    data_preprocessor=dict(
+        type='MAEDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    ),
+    masking=dict(type='RandomMasking', mask_ratio=0.75),
+    backbone=dict(
+        type='ViT', arch=_base_.arch, img_size=_base_.crop_size, patch_size=_base_.patch_size
+    ),
+    decoder=dict(
+        type='MAEDecoder',
+        in_dims=_base_.arch.embed_dims,
+        embed_dims=decoder_dims,
+        depth=2,
+        num_heads=4,
+        img_size=_base_.crop_size,
+        patch_size=_base_.patch_size,
+    ),
+    head=dict(
+        type='ReconstructionHead',
+        in_dims=decoder_dims,
+        target=dict(type='PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+    ),
+)
 
 train_dataloader = dict(
-    sampler=dict(repeats=1), dataset=dict(data_root=data_root, data_prefix='train')
+    batch_size=batch_size,
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(
+        data_root=data_root,
+        pipeline=[
+            dict(
+                type='LoadRandomResizedCrop',
+                size=_base_.crop_size,
+                scale=(0.2, 1.0),
+                flip_prob=0.5,
+            ),
+            dict(type='PackInputs'),
+        ],
+    ),
 )
+test_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        pipeline=[
+            dict(type='LoadResizeCenterCrop', size=_base_.crop_size),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+
+# Tiny models want a larger step than the paper's 1.5e-4 for 256 images.
+optim_wrapper = dict(optimizer=dict(lr=1.6e-2 * batch_size / 256))
+auto_scale_lr = dict(base_batch_size=batch_size)
+
+warmup_epochs = 2
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=0.0,
+        by_epoch=True,
+        begin=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=30)
+
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=5, max_keep_ckpts=2))
 
 custom_hooks = [
     dict(type='ExactResumeHook'),
+    dict(type='NonFiniteGuard'),
+    dict(type='PreemptionHook'),
+    dict(type='BadImagesHook'),
     dict(type='ReconstructionHook', interval=5),
-    dict(
-        type='MonitorHook',
-        interval=5,
-        train=data_root + 'train',
-        val=data_root + 'val',
-        report=True,
-    ),
+    dict(type='MonitorHook', interval=5, train=data_root + 'train', val=data_root + 'val'),
 ]
