@@ -1,4 +1,4 @@
-"""Images that are arrays: ``.npy`` files, and TIFFs of many bands or unusual depth."""
+"""Images that are arrays: ``.npy`` files, and TIFFs of any bands and depth."""
 
 import io
 import math
@@ -8,6 +8,8 @@ import tifffile
 
 from mae_plugin.datasets.pictures import open_picture
 from mae_plugin.datasets.raw_image import BadImageError, RawImage
+
+_ALPHA = ((1,), (2,))  # a TIFF's "extra samples": associated and unassociated alpha
 
 
 def open_npy(source: str | bytes, channels: int | None) -> RawImage:
@@ -37,15 +39,14 @@ def open_npy(source: str | bytes, channels: int | None) -> RawImage:
     elif channels not in (None, array.shape[2]) and array.shape[0] == channels:
         array = array.transpose(1, 2, 0)
     height, width, bands = array.shape
-    return RawImage(
-        height, width, bands, lambda scale, fast, grey: array, itemsize=0, picture=False
-    )
+    return RawImage(height, width, bands, lambda *_: array, itemsize=0, picture=False, alpha=False)
 
 
 def open_tiff(data: bytes) -> RawImage:
-    """Open a TIFF: 8-bit grey, RGB and RGBA through Pillow, everything else through tifffile.
+    """Open a TIFF: the pictures that Pillow reads whole through it, all else through tifffile.
 
-    The bands may be samples of one page or pages of one series, of any depth.
+    The bands may be samples of one page or pages of one series, of any depth. The last of them
+    is alpha only where the file says so.
 
     Raises:
         BadImageError: If it is no TIFF, or its first series is not one image of some bands.
@@ -57,11 +58,12 @@ def open_tiff(data: bytes) -> RawImage:
         page = file.pages.first
         orientation = int(page.tags.valueof(274, 1))
         itemsize = series.dtype.itemsize
-        depth = page.bitspersample
+        flat = axes in ('YX', 'YXS', 'SYX')
+        pillow = flat and _pillow_reads_all(page)
+        alpha = flat and tuple(page.extrasamples)[-1:] in _ALPHA
     except Exception as error:  # a damaged header raises whatever the parser stumbles over
         raise BadImageError(f'not a readable TIFF ({error})') from error
-    flat = page.samplesperpixel <= 4 and axes in ('YX', 'YXS', 'SYX')
-    if flat and (depth <= 8 or page.photometric not in (0, 1, 2)):
+    if pillow:
         return open_picture(data)
     if len(axes) not in (2, 3) or 'X' not in axes or 'Y' not in axes:
         raise BadImageError(f'TIFF with axes {axes} of shape {shape} is not one image')
@@ -77,4 +79,18 @@ def open_tiff(data: bytes) -> RawImage:
         return pixels[..., None] if band_axis is None else np.moveaxis(pixels, band_axis, -1)
 
     bands = math.prod(shape) // (height * width)
-    return RawImage(height, width, bands, read, itemsize, orientation, picture=bands <= 4)
+    return RawImage(
+        height, width, bands, read, itemsize, orientation, picture=bands <= 4, alpha=alpha
+    )
+
+
+def _pillow_reads_all(page: tifffile.TiffPage) -> bool:
+    """Whether Pillow gives every band of a page; of others it drops some, or refuses them."""
+    samples = page.samplesperpixel
+    if page.photometric in (5, 6, 8):  # CMYK, YCbCr, Lab
+        return samples <= 4
+    if page.photometric == 2:  # RGB
+        whole = samples == 3 or (samples == 4 and tuple(page.extrasamples) in _ALPHA)
+    else:  # grey, palette
+        whole = samples == 1
+    return whole and (page.bitspersample <= 8 or page.photometric == 3)

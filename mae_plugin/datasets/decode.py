@@ -4,10 +4,10 @@ Rules, the same for every format:
 
 * The picture is turned upright by its EXIF orientation.
 * Palettes are looked up; CMYK, YCbCr, Lab and HSV become RGB.
-* A file that has ``channels`` channels (alpha included) is taken as it is. Otherwise alpha is
-  composited onto ``background`` (white, what viewers show), and then grey becomes RGB by
-  repetition, RGB becomes grey by the luma of ITU-R BT.601 (JPEG's own), and anything else is an
-  error that names both numbers.
+* A file that has ``channels`` channels (alpha included) is taken as it is. Otherwise alpha, where
+  the format says that it is, is composited onto ``background`` (white, what viewers show), and
+  then grey becomes RGB by repetition, RGB becomes grey by the luma of ITU-R BT.601 (JPEG's own),
+  and anything else is an error that names both numbers.
 * Pictures of up to four channels with 16 bits are rounded to 8 (divided by 257). ``.npy`` arrays,
   floats and TIFFs of more than four bands keep their dtype and values.
 * Nothing is decoded before the header says that it needs at most ``max_bytes``.
@@ -98,7 +98,8 @@ class ImageSource:
         """
         if self._raw.picture and pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return np.ascontiguousarray(match_channels(pixels, self.channels, self.background))
+        background = self.background if self._raw.alpha else None
+        return np.ascontiguousarray(match_channels(pixels, self.channels, background))
 
 
 def decode(
@@ -123,8 +124,16 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def match_channels(pixels: np.ndarray, channels: int | None, background: int = 255) -> np.ndarray:
+def match_channels(
+    pixels: np.ndarray, channels: int | None, background: int | None = None
+) -> np.ndarray:
     """Bring (H, W, C) pixels to ``channels`` by the rules of this module.
+
+    Args:
+        pixels (np.ndarray): (H, W, C).
+        channels (int, optional): Channels wanted; None takes what there is.
+        background (int, optional): What shows through the last of two or four uint8 channels;
+            None where that is no alpha, but a band like the others.
 
     Raises:
         BadImageError: If there is no rule; the message names both numbers.
@@ -132,7 +141,8 @@ def match_channels(pixels: np.ndarray, channels: int | None, background: int = 2
     found = pixels.shape[2]
     if channels is None or found == channels:
         return pixels
-    if found in (2, 4) and channels in (1, 3) and pixels.dtype == np.uint8:
+    transparent = found in (2, 4) and pixels.dtype == np.uint8
+    if background is not None and transparent and channels in (1, 3):
         pixels = _composite(pixels, background)
     if pixels.shape[2] == channels:
         return pixels

@@ -26,6 +26,7 @@ class RawImage:
         orientation (int): EXIF orientation still to be applied, 1 to 8.
         can_scale (bool): Whether ``read`` can decode at 1/2, 1/4 and 1/8.
         picture (bool): Whether 16 bits mean brightness and may be rounded to 8.
+        alpha (bool): Whether the last of two or four channels is alpha.
     """
 
     height: int
@@ -36,6 +37,7 @@ class RawImage:
     orientation: int = 1
     can_scale: bool = False
     picture: bool = True
+    alpha: bool = True
 
     @property
     def nbytes(self) -> int:

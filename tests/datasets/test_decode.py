@@ -183,64 +183,6 @@ def test_turned_jpeg_scales_only_by_divisors():
         assert ImageSource(encode(photo(*size), exif=exif)).max_scale == scale
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize('order', ['HWC', 'CHW'])
-def test_npy(tmp_path, dtype, order):
-    pixels = (np.random.default_rng(0).random((20, 30, 12)) * 200).astype(dtype)
-    path = tmp_path / 'bänder.npy'
-    np.save(path, pixels if order == 'HWC' else pixels.transpose(2, 0, 1))
-    for source in (path, path.read_bytes()):
-        found = decode(source, channels=12)
-        assert found.dtype == dtype
-        np.testing.assert_array_equal(found, pixels)
-
-
-def test_npy_from_disk_is_mapped_not_read(tmp_path):
-    np.save(tmp_path / 'a.npy', np.zeros((40, 50, 3), np.float32))
-    source = ImageSource(str(tmp_path / 'a.npy'), max_bytes=1)
-    base = source.read()
-    while base.base is not None and not isinstance(base, np.memmap):
-        base = base.base
-    assert isinstance(base, np.memmap)
-
-
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize('planar', ['contig', 'separate', 'pages'])
-def test_tiff_of_many_bands(dtype, planar):
-    pixels = (np.random.default_rng(0).random((20, 30, 12)) * 200).astype(dtype)
-    buffer = io.BytesIO()
-    if planar == 'pages':
-        tifffile.imwrite(buffer, pixels.transpose(2, 0, 1), photometric='minisblack')
-    elif planar == 'separate':
-        tifffile.imwrite(
-            buffer, pixels.transpose(2, 0, 1), photometric='minisblack', planarconfig=planar
-        )
-    else:
-        tifffile.imwrite(buffer, pixels, photometric='minisblack', planarconfig=planar)
-    found = decode(buffer.getvalue(), channels=12)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, pixels)
-
-
-@pytest.mark.parametrize(
-    ('make', 'channels', 'has'),
-    [
-        (lambda: encode(photo(20, 20)), 12, 3),
-        (lambda: npy(np.zeros((8, 9, 5), np.uint8)), 3, 5),
-        (lambda: npy(np.zeros((8, 9), np.float32)), 12, 1),
-    ],
-)
-def test_channel_mismatch_names_both_numbers(make, channels, has):
-    with pytest.raises(BadImageError, match=rf'has {has} channels, but {channels} are asked'):
-        decode(make(), channels=channels)
-
-
-def npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
 def test_every_broken_kind_is_refused(tmp_path):
     paths = write_broken_images(tmp_path)
     assert len(paths) == 12

@@ -1,0 +1,115 @@
+"""Arrays and TIFFs of any number of bands: taken as they are, or refused by number."""
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from photos import encode, photo
+
+from mae_plugin.datasets.decode import ImageSource, decode
+from mae_plugin.datasets.raw_image import BadImageError
+
+
+def bands(count: int, dtype=np.uint8) -> np.ndarray:
+    return (np.random.default_rng(0).random((20, 30, count)) * 200).astype(dtype)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def tiff(array: np.ndarray, photometric: str = 'minisblack', **options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, photometric=photometric, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize('order', ['HWC', 'CHW'])
+def test_npy(tmp_path, dtype, order):
+    pixels = bands(12, dtype)
+    path = tmp_path / 'bänder.npy'
+    np.save(path, pixels if order == 'HWC' else pixels.transpose(2, 0, 1))
+    for source in (path, path.read_bytes()):
+        found = decode(source, channels=12)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, pixels)
+
+
+def test_npy_from_disk_is_mapped_not_read(tmp_path):
+    np.save(tmp_path / 'a.npy', np.zeros((40, 50, 3), np.float32))
+    source = ImageSource(str(tmp_path / 'a.npy'), max_bytes=1)
+    base = source.read()
+    while base.base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize('planar', ['contig', 'separate', 'pages'])
+@pytest.mark.parametrize('count', [2, 3, 4, 12])
+def test_tiff_of_bands(count, dtype, planar):
+    pixels = bands(count, dtype)
+    layout = dict() if planar == 'pages' else dict(planarconfig=planar)
+    data = tiff(pixels if planar == 'contig' else pixels.transpose(2, 0, 1), **layout)
+    found = decode(data, channels=count)
+    if dtype == np.uint16 and count <= 4:  # a picture of 16 bits becomes one of 8
+        pixels = ((pixels.astype(int) + 128) // 257).astype(np.uint8)
+    assert found.dtype == pixels.dtype
+    np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize('planar', ['contig', 'separate'])
+@pytest.mark.parametrize('fourth', ['unspecified', 'unassalpha'])
+def test_tiff_of_rgb_and_a_fourth_band(planar, fourth):
+    pixels = bands(4)
+    data = tiff(
+        pixels if planar == 'contig' else pixels.transpose(2, 0, 1),
+        'rgb', planarconfig=planar, extrasamples=[fourth],
+    )  # fmt: skip
+    np.testing.assert_array_equal(decode(data, channels=4), pixels)
+    if fourth == 'unassalpha':
+        assert decode(data, channels=3).shape == (20, 30, 3)
+    else:
+        with pytest.raises(BadImageError, match='has 4 channels, but 3 are asked'):
+            decode(data, channels=3)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_tiff_of_grey_and_alpha_shows_the_background(dtype):
+    pixels = bands(2)
+    stored = pixels.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    data = tiff(stored, planarconfig='contig', extrasamples=['unassalpha'])
+    np.testing.assert_array_equal(decode(data, channels=2), pixels)
+    alpha = pixels[..., 1:] / 255
+    expected = pixels[..., :1] * alpha + 100 * (1 - alpha)
+    assert np.abs(decode(data, channels=3, background=100) - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize(('count', 'channels'), [(2, 1), (2, 3), (4, 3), (4, 1)])
+def test_a_last_band_is_not_taken_for_alpha(count, channels, dtype):
+    for data in (
+        npy(bands(count, dtype)),
+        tiff(bands(count, dtype), planarconfig='contig'),
+        tiff(bands(count, dtype).transpose(2, 0, 1)),
+    ):
+        with pytest.raises(BadImageError, match=rf'has {count} channels, but {channels} are'):
+            decode(data, channels=channels)
+
+
+@pytest.mark.parametrize(
+    ('make', 'channels', 'has'),
+    [
+        (lambda: encode(photo(20, 20)), 12, 3),
+        (lambda: npy(np.zeros((8, 9, 5), np.uint8)), 3, 5),
+        (lambda: npy(np.zeros((8, 9), np.float32)), 12, 1),
+        (lambda: tiff(bands(5), planarconfig='contig'), 3, 5),
+    ],
+)
+def test_channel_mismatch_names_both_numbers(make, channels, has):
+    with pytest.raises(BadImageError, match=rf'has {has} channels, but {channels} are asked'):
+        decode(make(), channels=channels)
