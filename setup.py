@@ -71,7 +71,9 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mae_plugin', 'mae_plugin.*']),
     # cv2 comes with mmcv, which decides between its variants.
+    # imagecodecs holds the compressions of tifffile (LZW and others).
     install_requires=[
+        'imagecodecs',
         'numpy',
         'pillow',
         'rich',

@@ -71,7 +71,7 @@ DEMO = (
         'core',
         'mmengine and the image libraries',
         _pip(
-            *('numpy', 'opencv-python-headless', 'pillow', 'rich', 'safetensors'),
+            *('imagecodecs', 'numpy', 'opencv-python-headless', 'pillow', 'rich', 'safetensors'),
             *('simplejpeg', 'tifffile', 'scikit-image', 'onedl-mmengine==0.10.12'),
         ),
     ),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from photos import encode, photo
+from PIL import Image
 
 from mae_plugin.datasets.decode import ImageSource, decode
 from mae_plugin.datasets.raw_image import BadImageError
@@ -60,6 +61,22 @@ def test_tiff_of_bands(count, dtype, planar):
         pixels = ((pixels.astype(int) + 128) // 257).astype(np.uint8)
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize('compression', ['tiff_lzw', 'tiff_adobe_deflate'])
+def test_compressed_tiff_of_sixteen_bits(compression):
+    pixels = (np.random.default_rng(0).random((20, 30)) * 65535).astype(np.uint16)
+    predictor = {317: 2}  # differences between neighbours, as most programs write
+    data = encode(Image.fromarray(pixels), 'TIFF', compression=compression, tiffinfo=predictor)
+    found = decode(data, channels=1)[..., 0]
+    assert np.abs(found - pixels / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize('compression', ['lzw', 'zlib', 'zstd', 'packbits'])
+def test_compressed_tiff_of_many_bands(compression):
+    pixels = bands(12)
+    data = tiff(pixels, planarconfig='contig', compression=compression)
+    np.testing.assert_array_equal(decode(data, channels=12), pixels)
 
 
 @pytest.mark.parametrize('planar', ['contig', 'separate'])
