@@ -6,8 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from PIL import Image
 from processes import REPO, finish, free_port, run, start, wait_for
 from tiny_run import WIDTH, log_lines, mae_config, tiny_config
 
@@ -36,12 +39,27 @@ def largest_difference(one, other):
     return max(float(norm.nan_to_num(0)) for norm in norms.values())
 
 
+def shipped_hooks():
+    """Those of every pretraining run, with a picture every second epoch."""
+    hooks = Config.fromfile(f'{REPO}/configs/_base_/default_runtime.py').to_dict()['custom_hooks']
+    for hook in hooks:
+        if hook['type'] == 'ReconstructionHook':
+            hook['interval'] = 2
+    return hooks
+
+
+def pictures(work_dir):
+    """By iteration; where several runs drew one, the last."""
+    paths = sorted(work_dir.glob('*/vis_data/vis_image/reconstruction_*.png'))
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in paths}
+
+
 @pytest.fixture(scope='module')
 def two_processes(tmp_path_factory, photos):
     """The run of two processes through ``tools/dist_train.sh``: work dir."""
     work_dir = tmp_path_factory.mktemp('two')
     config = work_dir.parent / 'two.py'
-    settings = mae_config(work_dir, photos, batch_size=4)
+    settings = mae_config(work_dir, photos, batch_size=4, custom_hooks=shipped_hooks())
     config.write_text('\n'.join(f'{key} = {value!r}' for key, value in settings.items()))
     done = subprocess.run(
         [f'{REPO}/tools/dist_train.sh', config, '2'],
@@ -64,9 +82,8 @@ def test_two_processes_equal_one(tmp_path, photos, two_processes):
 @pytest.mark.parametrize('sharded', [False, True])
 def test_fsdp_equals_ddp_resumes_and_gathers(tmp_path, photos, two_processes, sharded):
     strategy = dict(type='mae_plugin.FSDPStrategy', sharded=sharded)
-    config = mae_config(
-        tmp_path / 'run', photos, batch_size=4, runner_type='FlexibleRunner', strategy=strategy
-    )
+    changes = dict(runner_type='FlexibleRunner', strategy=strategy, custom_hooks=shipped_hooks())
+    config = mae_config(tmp_path / 'run', photos, batch_size=4, **changes)
     if sharded:
         processes = start(config, world=2)
         wait_for(tmp_path / 'run' / 'epoch_2.pth')
@@ -87,6 +104,11 @@ def test_fsdp_equals_ddp_resumes_and_gathers(tmp_path, photos, two_processes, sh
     logged = log_lines(tmp_path / 'run')
     for step, line in log_lines(two_processes).items():
         assert logged[step]['loss'] == pytest.approx(line['loss'], rel=1e-4)
+    drawn = pictures(two_processes)
+    assert list(drawn) == [f'reconstruction_{step}.png' for step in (10, 20, 25)]
+    for name, picture in pictures(tmp_path / 'run').items():
+        assert abs(picture - drawn.pop(name)).max() <= 2
+    assert not drawn.keys() - {'reconstruction_10.png'}  # the kill may have come before it
 
     from mae_plugin.models import ViTBackbone
 

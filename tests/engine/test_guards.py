@@ -7,7 +7,15 @@ import time
 import pytest
 import torch
 from mmengine.hooks import Hook
-from tiny_run import TinyImages, TinyModel, build_runner, log_lines, tiny_collate, tiny_config
+from tiny_run import (
+    TinyImages,
+    TinyModel,
+    build_runner,
+    log_lines,
+    mae_config,
+    tiny_collate,
+    tiny_config,
+)
 
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.engine.resume import find_resumable
@@ -169,3 +177,21 @@ def test_an_error_of_the_dataset_is_not_retried(tmp_path):
     runner = build_runner(config, 'raising')
     with pytest.raises(OSError, match=r'cannot read img-13\.png'):
         runner.train()
+
+
+def test_a_picture_that_fails_ends_no_run_and_comes_after_the_checkpoint(
+    tmp_path, photos, monkeypatch
+):
+    there = []
+
+    def fail(*args):
+        there.append(sorted(path.name for path in tmp_path.glob('*.pth')))
+        raise RuntimeError('no such band')
+
+    monkeypatch.setattr('mae_plugin.engine.hooks.reconstruction.reconstruction_panels', fail)
+    config = mae_config(tmp_path, photos, batch_size=8, epochs=2)
+    config['custom_hooks'].append(dict(type='ReconstructionHook', interval=1))
+    build_runner(config, 'pictures-fail').train()
+    assert there == [['epoch_1.pth'], ['epoch_1.pth', 'epoch_2.pth']]
+    (log,) = tmp_path.glob('*/*.log')
+    assert log.read_text().count('no picture after epoch 2: RuntimeError: no such band') == 1

@@ -1,10 +1,15 @@
 """Pictures of what the model reconstructs, while it trains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.registry import DATASETS, HOOKS
 from mae_plugin.visualization.reconstruction import enlarge, reconstruction_panels
@@ -16,7 +21,8 @@ class ReconstructionHook(Hook):
 
     The images, their crops and their masks are the same in every picture, so that pictures can
     be compared. They go to the runner's visualizer: files by default, TensorBoard or W&B when
-    configured.
+    configured. A picture that cannot be drawn is a warning, and comes after the checkpoint: it
+    costs a run nothing.
 
     Args:
         interval: Epochs between pictures; one is always drawn after the last epoch.
@@ -26,7 +32,8 @@ class ReconstructionHook(Hook):
         bands: Channels shown for images of other than three channels.
     """
 
-    priority = 'LOW'
+    # After the CheckpointHook.
+    priority = 'LOWEST'
 
     def __init__(
         self,
@@ -40,9 +47,10 @@ class ReconstructionHook(Hook):
         self.dataset = dataset
         self.bands = bands
 
-    @master_only
     def before_train(self, runner: Runner) -> None:
         """Load the images once."""
+        if not _takes_part(runner.model):
+            return
         dataset = runner.train_dataloader.dataset
         if self.dataset is not None:
             dataset = DATASETS.build(self.dataset)
@@ -57,14 +65,43 @@ class ReconstructionHook(Hook):
         # Any fixed numbers do: the masking hashes them.
         self._keys = list(range(1, rows + 1))
 
-    @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw at every ``interval`` epochs and at the last."""
-        if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            picture = reconstruction_panels(model, self._images, self._keys, self.bands)
-            runner.visualizer.add_image('reconstruction', enlarge(picture), step=runner.iter)
-            runner.logger.info(
-                f'Reconstruction of {len(self._keys)} images drawn at epoch {runner.epoch + 1}: '
-                f'"reconstruction" under {runner.work_dir}/{runner.timestamp}/vis_data'
+        due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        if not due or not _takes_part(runner.model):
+            return
+        try:
+            self._draw(runner)
+        except Exception as error:
+            runner.logger.warning(
+                f'no picture after epoch {runner.epoch + 1}: {type(error).__name__}: {error}'
             )
+
+    def _draw(self, runner: Runner) -> None:
+        with _drawable(runner.model) as model:
+            picture = reconstruction_panels(model, self._images, self._keys, self.bands)
+        if not is_main_process():
+            return
+        runner.visualizer.add_image('reconstruction', enlarge(picture), step=runner.iter)
+        runner.logger.info(
+            f'Reconstruction of {len(self._keys)} images drawn at epoch {runner.epoch + 1}: '
+            f'"reconstruction" under {runner.work_dir}/{runner.timestamp}/vis_data'
+        )
+
+
+def _takes_part(model: nn.Module) -> bool:
+    """Whether this process draws: rank 0 does, and all do where each holds a part of the model."""
+    return is_main_process() or isinstance(model, FullyShardedDataParallel)
+
+
+@contextmanager
+def _drawable(model: nn.Module) -> Iterator[nn.Module]:
+    """The model without its wrapper, with whole parameters."""
+    # Wrapped blocks gather their own when they run; what lies outside of them is gathered here.
+    whole = (
+        FullyShardedDataParallel.summon_full_params(model, recurse=False, writeback=False)
+        if isinstance(model, FullyShardedDataParallel)
+        else nullcontext()
+    )
+    with whole:
+        yield model.module if is_model_wrapper(model) else model
