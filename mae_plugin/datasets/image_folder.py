@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from mae_plugin.datasets.image_dataset import ImageDataset
-from mae_plugin.datasets.path_list import PathList, cache_folder, digest, list_folder
+from mae_plugin.datasets.path_list import (
+    PathList,
+    cache_folder,
+    digest,
+    is_folder,
+    list_folder,
+)
 from mae_plugin.registry import DATASETS
 
 EXTENSIONS = (
@@ -115,7 +121,7 @@ class ImageFolder(ImageDataset):
 
 def _top_folders(root: str) -> tuple[str, ...]:
     with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith('.')]
+        names = [e.name for e in entries if not e.name.startswith('.') and is_folder(e)]
     return tuple(sorted(names, key=os.fsencode))
 
 

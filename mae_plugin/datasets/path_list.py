@@ -1,8 +1,10 @@
 """Millions of paths in two arrays, listed from a folder or read from a cached index."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import time
 from array import array
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mae_plugin.datasets.array_file import load_arrays, save_arrays
 
@@ -58,13 +61,14 @@ class FolderListing:
     """All files with given suffixes below a folder, in the order of their names at each level.
 
     Symbolic links are followed; one that leads back to a folder it lies in is not. Hidden files
-    and folders (a leading dot) are skipped.
+    and folders (a leading dot) are skipped; so are folders that cannot be read, with a warning.
 
     Attributes:
         files (PathList): Paths relative to the root.
         directories (PathList): All folders that were listed, the root as ''.
         mtimes (np.ndarray): Their modification times in nanoseconds, (D,) int64.
-        settled (bool): Whether all of them had stood still for a while when they were listed.
+        settled (bool): Whether all of them had stood still for a while when they were listed, and
+            could be.
     """
 
     def __init__(
@@ -77,30 +81,40 @@ class FolderListing:
 
     @classmethod
     def scan(cls, root: str, suffixes: tuple[str, ...]) -> 'FolderListing':
-        """List a folder."""
+        """List a folder.
+
+        Raises:
+            OSError: If the root itself cannot be read.
+        """
         wanted = tuple(os.fsencode(suffix.lower()) for suffix in suffixes)
         names, offsets = bytearray(), array('q', [0])
-        directories, mtimes = [], array('q')
+        directories, mtimes, unreadable = [], array('q'), []
         begin = time.time_ns()
 
         def walk(directory: bytes, prefix: bytes, parents: frozenset) -> None:
-            status = os.stat(directory)
-            identity = status.st_dev, status.st_ino
-            if identity in parents:
+            found, folders = [], set()
+            try:
+                status = os.stat(directory)
+                identity = status.st_dev, status.st_ino
+                if identity in parents:
+                    return
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name.startswith(b'.'):
+                            continue
+                        if is_folder(entry):
+                            folders.add(name)
+                            found.append(name)
+                        elif name.lower().endswith(wanted):
+                            found.append(name)
+            except (PermissionError, FileNotFoundError) as error:
+                if not prefix:
+                    raise
+                unreadable.append(f'{os.fsdecode(directory)} ({error.strerror})')
                 return
             directories.append(os.fsdecode(prefix))
             mtimes.append(status.st_mtime_ns)
-            found, folders = [], set()
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name.startswith(b'.'):
-                        continue
-                    if entry.is_dir():
-                        folders.add(name)
-                        found.append(name)
-                    elif name.lower().endswith(wanted):
-                        found.append(name)
             found.sort()
             for name in found:
                 if name in folders:
@@ -110,11 +124,18 @@ class FolderListing:
                     offsets.append(len(names))
 
         walk(os.fsencode(root), b'', frozenset())
+        if unreadable:
+            print_log(
+                f'{len(unreadable)} folders below {root} cannot be read and are left out, the '
+                f'first: {unreadable[0]}',
+                logger='current',
+                level=logging.WARNING,
+            )
         return cls(
             PathList(np.frombuffer(bytes(names), np.uint8), np.frombuffer(offsets, np.int64)),
             PathList.of(directories),
             np.frombuffer(mtimes, np.int64),
-            max(mtimes) < begin - _SETTLED_NS,
+            max(mtimes) < begin - _SETTLED_NS and not unreadable,
         )
 
     def is_current(self, root: str) -> bool:
@@ -157,6 +178,15 @@ class FolderListing:
             stored['mtimes'],
             bool(stored['settled']),
         )
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A folder that may not even be looked at counts: listing it tells what is wrong.
+        return error.errno != errno.ELOOP
 
 
 def list_folder(root: str, suffixes: tuple[str, ...], cache: Path | None) -> PathList:

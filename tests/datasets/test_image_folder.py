@@ -1,6 +1,8 @@
 """Folders of images: order, labels, odd names, links, the index cache, errors."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +59,83 @@ def test_symlinks_are_followed_but_not_in_circles(tmp_path):
     os.symlink(tmp_path / 'a', tmp_path / 'a' / 'self')
     os.symlink(tmp_path / 'other' / '2.jpg', root / '3.jpg')
     assert names(folder(root)) == ['3.jpg', 'linked/1.jpg']
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path):
+    touch(tmp_path, 'a/1.jpg')
+    os.symlink(tmp_path / 'loop', tmp_path / 'loop')
+    os.symlink('turn.jpg', tmp_path / 'turn.jpg')  # by its name an image: bad, as a dangling link
+    dataset = folder(tmp_path)
+    assert names(dataset) == ['a/1.jpg', 'turn.jpg']
+    with pytest.raises(OSError) as error:
+        open(dataset.path(1))
+    assert dataset.bad_images.is_bad(error.value)
+    (tmp_path / 'turn.jpg').unlink()
+    touch(tmp_path, 'b/2.jpg')
+    assert folder(tmp_path).classes == ('a', 'b')
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+    """A function that forbids a folder; permissions do not bind root."""
+
+    def forbid(*paths):
+        scandir, forbidden = os.scandir, set(map(os.fsencode, paths))
+
+        def guarded(path):
+            if os.fsencode(path) in forbidden:
+                raise PermissionError(errno.EACCES, 'Permission denied', path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, 'scandir', guarded)
+
+    return forbid
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """What the scan told the current logger."""
+    lines = []
+    monkeypatch.setattr(
+        'mae_plugin.datasets.path_list.print_log', lambda line, **_: lines.append(line)
+    )
+    return lines
+
+
+def test_unreadable_folders_are_left_out_with_one_warning(tmp_path, unreadable, warned):
+    touch(tmp_path, 'a/1.jpg', 'lost+found/2.jpg', 'z/private/3.jpg', 'z/4.jpg')
+    unreadable(tmp_path / 'lost+found', tmp_path / 'z/private')
+    assert names(folder(tmp_path)) == ['a/1.jpg', 'z/4.jpg']
+    (line,) = warned
+    assert line.startswith(f'2 folders below {tmp_path}') and 'cannot be read' in line
+    assert 'lost+found (Permission denied)' in line
+    with pytest.raises(PermissionError):
+        unreadable(tmp_path)
+        folder(tmp_path)
+
+
+def test_a_folder_that_vanishes_meanwhile_is_left_out(tmp_path, monkeypatch, warned):
+    touch(tmp_path, 'a/1.jpg', 'b/2.jpg')
+    stat = os.stat
+
+    def late(path, **options):
+        if os.fsdecode(path) == str(tmp_path / 'b'):
+            shutil.rmtree(path, ignore_errors=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, 'stat', late)
+    assert names(folder(tmp_path)) == ['a/1.jpg']
+    assert len(warned) == 1 and 'b (No such file' in warned[0]
+
+
+def test_what_was_unreadable_is_tried_again_despite_the_index(tmp_path, monkeypatch, unreadable):
+    root, cache = tmp_path / 'images', tmp_path / 'index.npz'
+    touch(root, 'a/1.jpg', 'b/2.jpg')
+    settle(root)
+    unreadable(root / 'b')
+    assert list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg']
+    monkeypatch.undo()  # a change of permissions leaves the modification time as it is
+    assert list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg', 'b/2.jpg']
 
 
 def test_labels_are_the_top_folders(tmp_path):
