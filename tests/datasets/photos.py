@@ -1,10 +1,18 @@
 """Real photographs for the tests of the input path."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import skimage.data
 from PIL import Image
+
+
+def touch(root: Path, *names: str) -> None:
+    """Write files that only have names."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b'x')
 
 
 def photo(width: int = 500, height: int = 375, name: str = 'astronaut') -> Image.Image:
