@@ -1,10 +1,10 @@
-"""Linear probe of the playground's small encoder: the protocol of linear_vit-b_mae_90e_in1k.py.
+r"""Linear probe of the playground's small encoder: the protocol of linear_vit-b_mae_90e_in1k.py.
 
 Data:  python tools/make_class_folders.py
 Run:   python tools/train.py configs/playground/linear_classes.py \
-           --pretrained work_dirs/mae_classes/epoch_30.pth
+           --pretrained work_dirs/mae_classes/epoch_40.pth
        Of random features: without --pretrained.
-Cost:  about 4 minutes on 2 CPU cores.
+Cost:  6 epochs of 6,000 pictures: about 1.5 minutes on one CPU core (OMP_NUM_THREADS=1).
 """
 
 _base_ = './finetune_classes.py'
@@ -26,3 +26,5 @@ optim_wrapper = dict(
     ),
     paramwise_cfg=None,
 )
+
+train_cfg = dict(max_epochs=6, val_interval=6)
