@@ -193,3 +193,9 @@ def user_errors() -> Iterator[None]:
             raise
         print(f'error: {own_error}', file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ != 'TooManyBadImages':  # importing it would bring torch
+            raise
+        # From a worker it comes with that process's traceback before its own words.
+        print(f'error: {str(error).rpartition("TooManyBadImages: ")[2].strip()}', file=sys.stderr)
+        sys.exit(2)

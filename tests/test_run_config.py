@@ -122,6 +122,27 @@ def test_our_error_counts_even_with_pythons_own_beneath_it(capsys):
     assert 'is not run' in capsys.readouterr().err
 
 
+def test_too_many_bad_images_are_told_in_one_line_from_a_worker_too(capsys):
+    from torch._utils import ExceptionWrapper
+
+    from mae_plugin.datasets.bad_images import BadImages
+
+    counter = BadImages(max_share=0, min_count=1)
+    counter.begin(0)
+    try:
+        counter.add('a.jpg', ValueError('empty file'))
+    except RuntimeError:
+        caught = ExceptionWrapper(where='in DataLoader worker process 0')
+    with pytest.raises(SystemExit) as stop, user_errors():
+        caught.reraise()
+    assert stop.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith('error: 1 of the last 1 images') and 'a.jpg: empty file' in line
+    assert line.count('\n') == 1
+
+
 def test_errors_of_others_pass():
+    with pytest.raises(RuntimeError, match='theirs'), user_errors():
+        raise RuntimeError('theirs')
     with pytest.raises(ValueError, match='theirs'), user_errors():
         raise ValueError('theirs')

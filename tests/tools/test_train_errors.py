@@ -109,6 +109,14 @@ def test_empty_folder(fails, tmp_path):
     assert 'empty' in line and 'no image' in line and '--data-root' in line
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_images_of_other_channels(fails, data, workers):
+    options = [f'train_dataloader.num_workers={workers}']
+    line = fails(data, options=options, channels=12)
+    assert 'image has 3 channels, but 12 are asked for; set channels=3' in line
+    assert line.startswith('error: 20 of the last') and 'bad_images.txt' in line
+
+
 def test_nothing_to_resume(fails, data, tmp_path):
     line = fails(data, '--resume', tmp_path / 'gone.pth')
     assert 'gone.pth' in line and '--resume auto' in line
