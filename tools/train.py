@@ -59,12 +59,21 @@ def parse_args() -> Namespace:
         action='store_true',
         help='scale the learning rate to the real global batch (pretraining configs do anyway)',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(_amp_before_config(sys.argv[1:]))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # On a CPU: threads that wait for each other sleep. Spinning, they starve the data workers and
     # each other (ten times slower on a busy machine). Read once, when torch is imported.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     return args
+
+
+def _amp_before_config(arguments: list[str]) -> list[str]:
+    """Let ``--amp CONFIG``, OpenMMLab's order, mean ``--amp`` and a config, not its precision."""
+    following = [*arguments[1:], '']
+    return [
+        '--amp=bfloat16' if argument == '--amp' and after.endswith('.py') else argument
+        for argument, after in zip(arguments, following)
+    ]
 
 
 def main() -> None:

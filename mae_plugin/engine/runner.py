@@ -12,7 +12,7 @@ from mae_plugin.models.patch_embed import patch_grid
 from mae_plugin.safe_load import use_safe_loading
 
 from .launch import prepare_launch
-from .resume import resolve_resume
+from .resume import agree_on_resume
 
 
 def build_runner(
@@ -34,19 +34,22 @@ def build_runner(
         load_from: Checkpoint of the whole model, for evaluation.
 
     Raises:
-        ValueError: If ``resume`` or ``pretrained`` cannot be used, or warm-up outlasts training.
+        ValueError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, the
+            device lacks the precision, or the images do not fit the model.
     """
     if resume and pretrained:
         raise ValueError('--resume goes on with a run, --pretrained starts one: give one of them')
     use_safe_loading()
     _check_schedule(cfg)
+    if not load_from:
+        _check_precision(cfg)
     _check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
     _compile_loss(cfg)
     _pin_for_devices(cfg)
     prepare_launch(cfg)
     cfg.load_from = load_from or pretrained or cfg.get('load_from')
     if resume:
-        checkpoint = resolve_resume(resume, cfg.work_dir)
+        checkpoint = agree_on_resume(resume, cfg)
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
     if cfg.load_from:
         _drop_replaced_weights(cfg)
@@ -95,6 +98,17 @@ def _check_schedule(cfg: Config) -> None:
                 f'with --cfg-options param_scheduler.{index - 1}.end=1 '
                 f'param_scheduler.{index}.begin=1'
             )
+
+
+def _check_precision(cfg: Config) -> None:
+    """Refuse mmengine's mixed precision where it would fail on an assertion."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    device = get_device()
+    if wrapper.get('type') == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
+        raise ValueError(
+            f'{wrapper.get("dtype") or "float16"} needs a GPU with AmpOptimWrapper, and the '
+            f'device here is {device!r}: train with --amp float32'
+        )
 
 
 def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
