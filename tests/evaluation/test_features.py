@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mae_plugin.datasets.preprocessor import MAEDataPreprocessor
-from mae_plugin.evaluation.encoder import load_encoder, patch_features
+from mae_plugin.evaluation.encoder import load_encoder, patch_features, random_encoder
 from mae_plugin.evaluation.features import (
     evaluate_folders,
     extract_features,
@@ -119,3 +119,57 @@ def test_an_official_file_gives_its_encoder(tmp_path, vit):
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(loaded(images), vit.eval()(images))
     assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_heads_that_nothing_tells_are_asked_for(tmp_path, vit):
+    """Two heads or three: the same weights, other features, and no error."""
+    path = tmp_path / 'official.pth'
+    torch.save(dict(model=vit.state_dict()), path)
+    with pytest.raises(ValueError, match=r'width 24, 2 blocks.*--num-heads') as error:
+        load_encoder(path)
+    assert 'official.pth' in str(error.value)
+    images = torch.randn(2, 3, 16, 16)
+    other = load_encoder(path, num_heads=2)[0](images)
+    assert not torch.allclose(other, vit.eval()(images), atol=1e-3)
+    with pytest.raises(ValueError, match='num_heads=5'):
+        load_encoder(path, num_heads=5)
+
+
+def test_a_config_tells_heads_and_statistics(tmp_path, vit):
+    torch.save(dict(model=vit.state_dict()), tmp_path / 'official.pth')
+    config = tmp_path / 'tiny.py'
+    config.write_text(
+        f'model = dict(backbone=dict(arch={ARCH}), data_preprocessor=dict(mean=[7] * 3))'
+    )
+    loaded, preprocessor = load_encoder(tmp_path / 'official.pth', config=config)
+    images = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(loaded(images), vit.eval()(images))
+    assert preprocessor.mean.flatten().tolist() == [7] * 3
+    with pytest.raises(ValueError, match="no config file 'typo.py'"):
+        load_encoder(tmp_path / 'official.pth', config='typo.py')
+    config.write_text('lr = 1')
+    with pytest.raises(ValueError, match='has no model'):
+        load_encoder(tmp_path / 'official.pth', config=config)
+
+
+def test_known_sizes_need_no_telling_under_any_toolboxs_name(tmp_path):
+    """mmpretrain calls ViT-Ti 'deit-t'; its shapes are those of a known size."""
+    tiny = ViT('tiny', img_size=16, patch_size=16)
+    meta = dict(cfg="model = dict(backbone=dict(arch='deit-t'))")
+    torch.save(dict(state_dict=tiny.state_dict(), meta=meta), tmp_path / 'tiny.pth')
+    assert load_encoder(tmp_path / 'tiny.pth')[0].blocks[0].attn.num_heads == 3
+
+
+def test_random_weights_keep_nothing_that_was_learned():
+    torch.manual_seed(0)
+    learned = ViT(ARCH, (16, 32), 8, in_channels=2, layer_scale_init=1.0, with_cls_token=False)
+    for parameter in learned.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    fresh = random_encoder(learned)
+    untrained = ViT(ARCH, (16, 32), 8, in_channels=2, with_cls_token=False)
+    assert torch.equal(fresh.pos_embed, untrained.pos_embed)
+    assert {name: p.shape for name, p in fresh.named_parameters()} == {
+        name: p.shape for name, p in untrained.named_parameters()
+    }
+    assert not any((p == 0.5).all() for p in fresh.parameters())
+    assert not fresh.training and fresh.blocks[0].attn.num_heads == 3
