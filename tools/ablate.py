@@ -64,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if unknown:
         parser.error(f'no table {", ".join(unknown)}; there are {", ".join(tables)}')
     args.command = shlex.join(['python', 'tools/ablate.py', *argv])
+    args.data_root = os.path.normpath(args.data_root)  # a slash at the end makes no other run
     args.out = args.out or Path('work_dirs/ablations') / args.scale
     return args
 
@@ -170,6 +171,24 @@ def start(folder: Path, spec: dict, seed: int, jobs: int) -> subprocess.Popen:
         )
 
 
+def run_folder(out: Path, key: str, seed: int) -> Path:
+    """Where a run writes."""
+    return out / 'runs' / f'{key}-{seed}'
+
+
+def finished(out: Path, key: str, seed: int, spec: dict) -> dict | None:
+    """The result of a run that ended after whoever started it was stopped."""
+    folder = run_folder(out, key, seed)
+    try:
+        if json.loads((folder / 'spec.json').read_text()) == json.loads(
+            json.dumps(dict(spec, seed=seed))
+        ):
+            return json.loads((folder / 'result.json').read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    return None
+
+
 def run_all(
     todo: list[tuple[str, int]],
     specs: dict[str, dict],
@@ -185,7 +204,7 @@ def run_all(
         while waiting or running:
             while waiting and len(running) < args.jobs:
                 key, seed = waiting.pop(0)
-                folder = args.out / 'runs' / f'{key}-{seed}'
+                folder = run_folder(args.out, key, seed)
                 running[key, seed] = folder, start(folder, specs[key], seed, args.jobs)
             time.sleep(0.2)
             for (key, seed), (folder, process) in list(running.items()):
@@ -219,6 +238,9 @@ def main(argv: list[str] | None = None) -> int:
     every_row = [row for rows in tables.values() for row in rows]
     names = {row.key: f'{row.table} {row.name}'.strip() for row in every_row}
     wanted = [(key, seed) for seed in args.seeds for key in names]
+    for key, seed in wanted:
+        if (key, seed) not in results and (result := finished(args.out, key, seed, specs[key])):
+            results.add(dict(key=key, seed=seed, row=names[key], **result))
     todo = [run for run in wanted if run not in results]
     print(f'{len(wanted)} runs, {len(wanted) - len(todo)} of them finished before', flush=True)
 

@@ -84,7 +84,42 @@ def test_results_survive_and_replace_nothing_else(tmp_path):
     again = Results(path)
     assert ('a', 0) in again and ('a', 1) in again and ('b', 0) not in again
     assert cell(again.of(Row('t', 'r', {}, 'a'), [0, 1]), 'knn') == (12.0, pytest.approx(8**0.5))
-    assert [file.name for file in path.parent.iterdir()] == ['results.jsonl']
+    assert {file.name for file in path.parent.iterdir()} == {'results.jsonl', 'results.lock'}
+
+
+def test_two_commands_on_one_file_lose_nothing(tmp_path):
+    one, other = Results(tmp_path / 'results.jsonl'), Results(tmp_path / 'results.jsonl')
+    one.add(dict(key='a', seed=0, knn=1.0))
+    other.add(dict(key='b', seed=0, knn=2.0))
+    assert {('a', 0), ('b', 0)} <= Results(tmp_path / 'results.jsonl').runs.keys()
+
+
+def test_a_run_that_ended_unseen_is_adopted(folder, tmp_path, capsys):
+    args = ['loss', '--rows', 'loss-on-masked', '--data-root', f'{folder}/', '--seeds', '0']
+    args += ['--out', str(tmp_path), '--cfg-options', 'train_cfg.max_iters=2']
+    _, specs = ablate.load_tables(ablate.parse_args(args))
+    for key, spec in specs.items():
+        run = ablate.run_folder(tmp_path, key, 0)
+        run.mkdir(parents=True)
+        (run / 'spec.json').write_text(json.dumps(dict(spec, seed=0)))
+        (run / 'result.json').write_text(json.dumps(dict(knn=12.5, linear=25.0)))
+    # As after a shell's completion of the folder, and without: the same runs.
+    args[4] = str(folder)
+    assert ablate.main(args) == 0
+    assert '2 runs, 2 of them finished before' in capsys.readouterr().out
+    assert '| 12.5 | 25.0 |' in (tmp_path / 'loss.md').read_text()
+
+
+def test_rows_that_shrink_to_one_run_say_so(tmp_path):
+    rows = [Row('t', name, {}, key) for name, key in (('1', 'a'), ('2', 'a'), ('4', 'b'))]
+    text = markdown(rows, Results(tmp_path / 'results.jsonl'), [0])
+    assert '| 1 |' in text and '| 2 (here the same run as 1) |' in text and '| 4 |' in text
+
+
+def test_blocks_keep_their_share_of_the_grid():
+    cfg = Config.fromfile(str(ROOT / 'configs/ablations/mask-sampling/mask-block-50.py'))
+    # 16 of 14 x 14 patches are 5 of 8 x 8.
+    assert shrink(cfg.to_dict(), SCALES['tiny'])['model']['masking']['min_patches'] == 5
 
 
 def test_table_shows_means_spread_and_whether_the_papers_orders_hold(tmp_path):
@@ -119,7 +154,9 @@ def test_an_interrupted_table_goes_on_and_repeats_no_finished_run(folder, tmp_pa
     command = [sys.executable, str(ROOT / 'tools/ablate.py'), 'loss', '--rows', 'loss-on-masked']
     command += ['--data-root', str(folder), '--out', str(out), '--seeds', '0']
     command += ['--cfg-options', 'train_cfg.max_iters=2']
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # Under nohup or a shell's & SIGINT is ignored, and children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heed)
     results = out / 'results.jsonl'
     while not results.is_file():
         assert first.poll() is None

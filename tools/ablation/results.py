@@ -1,6 +1,7 @@
 """Finished runs, one JSON object a line, and the tables that are made of them."""
 
 import csv
+import fcntl
 import json
 import statistics
 from collections.abc import Iterable
@@ -38,18 +39,27 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs: dict[tuple[str, int], dict] = {}
-        if path.is_file():
-            for line in path.read_text().splitlines():
+        self._read()
+
+    def _read(self) -> None:
+        if self.path.is_file():
+            for line in self.path.read_text().splitlines():
                 run = json.loads(line)
                 self.runs[run['key'], run['seed']] = run
 
     def add(self, run: dict) -> None:
-        """Keep a finished run, with its ``key`` and ``seed``; the file is replaced as a whole."""
-        self.runs[run['key'], run['seed']] = run
+        """Keep a finished run, with its ``key`` and ``seed``; the file is replaced as a whole.
+
+        What another process has added since is kept too.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix('.partial')
-        partial.write_text(''.join(json.dumps(run) + '\n' for run in self.runs.values()))
-        partial.replace(self.path)
+        with open(self.path.with_suffix('.lock'), 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read()
+            self.runs[run['key'], run['seed']] = run
+            partial = self.path.with_suffix('.partial')
+            partial.write_text(''.join(json.dumps(run) + '\n' for run in self.runs.values()))
+            partial.replace(self.path)
 
     def __contains__(self, run: tuple[str, int]) -> bool:
         return run in self.runs
@@ -91,11 +101,16 @@ def markdown(rows: list[Row], results: Results, seeds: list[int]) -> str:
         'CPU ms / iteration | seeds |',
         '|---|---|---|---|---|---|---|---|---|',
     ]
+    first_of: dict[str, str] = {}
     for row in rows:
         runs = results.of(row, seeds)
         paper = [str(row.paper.get(key, '–')) for key in ('fine_tune', 'linear')]
         ours = [_show(cell(runs, metric), digits) for metric, digits in COLUMNS]
-        lines.append('| ' + ' | '.join([row.name, *paper, *ours, str(len(runs))]) + ' |')
+        name = row.name
+        if row.key in first_of:  # shrinking has rounded two rows to one size
+            name += f' (here the same run as {first_of[row.key]})'
+        first_of.setdefault(row.key, row.name)
+        lines.append('| ' + ' | '.join([name, *paper, *ours, str(len(runs))]) + ' |')
     lines += ['', *(agreement(rows, results, seeds, metric) for metric in METRICS)]
     return '\n'.join(lines) + '\n'
 
@@ -120,7 +135,7 @@ def agreement(rows: list[Row], results: Results, seeds: list[int], metric: str) 
         clear = len(spreads) == 2 and abs(difference) > sum(spreads)
         if difference * expected > 0:
             held, clear_held = held + 1, clear_held + clear
-        else:
+        elif difference:
             reversed_, clear_reversed = reversed_ + 1, clear_reversed + clear
     if not held + reversed_:
         return f"{metric}: no pair of rows to compare with the paper's linear probe yet.  "
@@ -155,7 +170,8 @@ def draw(path: Path, rows: list[Row], results: Results, seeds: list[int], title:
     places = range(len(rows))
     for metric, colour, shift in (('knn', 'tab:orange', -0.12), ('linear', 'tab:blue', 0.12)):
         cells = [cell(results.of(row, seeds), metric) for row in rows]
-        points = [(c.mean, place + shift, c.std or 0) for c, place in zip(cells, places) if c.mean]
+        points = [(c.mean, place + shift, c.std or 0) for c, place in zip(cells, places)]
+        points = [point for point in points if point[0] is not None]
         if points:
             x, y, error = zip(*points)
             left.errorbar(x, y, xerr=error, fmt='o', color=colour, capsize=3, label=metric)

@@ -22,6 +22,7 @@ class Scale:
         batch_size: Images per iteration.
         iterations: Iterations for each of the config's epochs.
         lr: Learning rate at ``batch_size``; small models want more than the paper's.
+        workers: Processes that load images; none where one core does everything.
     """
 
     img_size: int
@@ -33,13 +34,14 @@ class Scale:
     batch_size: int
     iterations: float
     lr: float
+    workers: int
 
 
 SCALES = {
     # ViT-L (24 x 1024, decoder 8 x 512) becomes 6 x 128 with a decoder of 4 x 64.
-    'tiny': Scale(64, 8, 1 / 8, 1 / 4, 1 / 2, 32, 32, 1.0, 2e-3),
+    'tiny': Scale(64, 8, 1 / 8, 1 / 4, 1 / 2, 32, 32, 1.0, 2e-3, 0),
     # ... 12 x 192 with a decoder of 4 x 96: for a GPU and some minutes a row.
-    'small': Scale(96, 8, 3 / 16, 1 / 2, 1 / 2, 48, 256, 25.0, 2.4e-3),
+    'small': Scale(96, 8, 3 / 16, 1 / 2, 1 / 2, 48, 256, 5.0, 2.4e-3, 8),
 }
 
 
@@ -72,6 +74,12 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         num_heads=_heads(width, scale),
     )
     model['head']['in_dims'] = width
+    masking = model.get('masking') or {}
+    if masking.get('type') == 'BlockMasking':
+        # The least block keeps its share of the grid.
+        old = model['backbone']['img_size'] / model['backbone']['patch_size']
+        share = (scale.img_size / scale.patch_size / old) ** 2
+        masking['min_patches'] = max(1, round(masking.get('min_patches', 16) * share))
     target = model['head']['target']
     if 'num_components' in target:
         share = (scale.patch_size / target['patch_size']) ** 2
@@ -87,7 +95,10 @@ def shrink(cfg: dict, scale: Scale) -> dict:
                     item[key] = new
     cfg['train_dataloader']['sampler']['batch_size'] = scale.batch_size
     cfg['train_dataloader'].update(
-        batch_size=scale.batch_size, num_workers=0, persistent_workers=False, pin_memory=False
+        batch_size=scale.batch_size,
+        num_workers=scale.workers,
+        persistent_workers=scale.workers > 0,
+        pin_memory=scale.workers > 0,
     )
     _set_schedule(cfg, scale)
     cfg['custom_hooks'] = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'PCAFitHook']
