@@ -100,7 +100,7 @@ def test_pictures_and_held_out_loss_of_one_checkpoint(tmp_path, monkeypatch, cap
     assert losses[0] == losses[1] > 0
 
     # Against the model itself, on the same crops and masks.
-    stored = sorted((tmp_path / 'test').rglob('*.json'))
+    stored = [path for number in range(2) for path in (tmp_path / f'test{number}').rglob('*.json')]
     values = [json.loads(path.read_text())['reconstruction/loss'] for path in stored]
     model = model_of_checkpoint(checkpoint)
     pipeline = [LoadResizeCenterCrop(16), PackInputs()]
