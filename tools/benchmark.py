@@ -8,6 +8,7 @@ Examples:
     python tools/benchmark.py backbone                      # ViT at 1024 px, dense tasks
     python tools/benchmark.py scaling                       # cost against size, with plots
     python tools/benchmark.py startup                       # command to first iteration
+    python tools/benchmark.py cluster --gpus 8 64 512       # many GPUs, worked out on paper
 
 Contestants run in turn within one run; medians and the spread are reported, beside the matrix
 products that bound them. With --out the report is written as Markdown, JSON and plots.
@@ -27,6 +28,7 @@ COMMANDS = {
     'backbone': 'dense backbone against eager relative positions',
     'scaling': 'cost against resolution, batch, depth and mask ratio',
     'startup': 'from the command to the first iteration',
+    'cluster': 'what bounds a run on many GPUs, on paper',
 }
 
 
