@@ -39,6 +39,7 @@ class Step:
             the environment.
         files: Files of the clone whose content belongs to the step.
         replaces: The step that this one makes needless.
+        built_for: A package that the result only works beside.
     """
 
     name: str
@@ -46,11 +47,13 @@ class Step:
     command: tuple[str, ...]
     files: tuple[str, ...] = ()
     replaces: Step | None = None
+    built_for: str | None = None
 
     def content(self) -> str:
         """All that the step depends on, as the stamp keeps it."""
         files = {name: (ROOT / name).read_text(encoding='utf-8') for name in self.files}
-        return json.dumps({'command': self.command, 'files': files}, indent=1)
+        built_for = {'built_for': self.built_for} if self.built_for else {}
+        return json.dumps({'command': self.command, 'files': files, **built_for}, indent=1)
 
 
 def _pip(*arguments: str) -> tuple[str, ...]:
@@ -110,6 +113,7 @@ TEST = (
         ('python', 'tools/build_mmcv.py'),
         files=('tools/build_mmcv.py',),
         replaces=_MMCV,
+        built_for=TORCH,
     ),
 )
 ENVIRONMENTS = {'demo': DEMO, 'lint': DEMO + LINT, 'test': DEMO + LINT + TEST}

@@ -1,6 +1,7 @@
 """Set-up steps: done once, done again when interrupted or changed, one line when impossible."""
 
 import importlib
+import runpy
 import sys
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def test_each_environment_contains_the_smaller_one(tools) -> None:
     assert len({step.name for step in test}) == len(test)
     for step in test:
         step.content()
+
+
+def test_another_torch_means_other_operators(tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stamps(torch: str) -> set[tuple[str, str]]:
+        monkeypatch.setenv('TORCH', torch)
+        module = runpy.run_path(f'{TOOLS}/setup_env.py', run_name='fresh_setup_env')
+        return {(step.name, step.content()) for step in module['ENVIRONMENTS']['test']}
+
+    changed = stamps('torch==2.13.0') - stamps('torch==2.12.0')
+    assert {name for name, _ in changed} == {'torch', 'mmcv-ops'}
 
 
 def test_progress_reads_a_verbose_ninja_build(tools) -> None:
