@@ -2,24 +2,26 @@
 
 A pickle is a program. ``safe_load`` lets torch's restricted unpickler (``weights_only=True``)
 build tensors and plain types, and replaces the few foreign types that honest files hold by inert
-stand-ins defined here: numpy arrays and scalars, mmengine's ``HistoryBuffer``,
+stand-ins (:mod:`mae_plugin.stand_ins`): numpy arrays and scalars, mmengine's ``HistoryBuffer``,
 ``argparse.Namespace`` (the official MAE files carry one under ``args``) and paths. Nothing of the
 file's choosing is ever imported or called; mmengine's own allow-list holds the real ``getattr``,
 which is enough to reach anything, and falls back to unpickling everything.
 """
 
-import argparse
 import os
+import pickle
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-_SIMPLE_DTYPE = re.compile(r'[<>|=]?(?:[biufc]\d{1,2}|\?|[SU]\d+)')
+from .stand_ins import STAND_INS, restricted_load, to_plain
+
+_PICKLE = b'\x80'
+# torch's older format begins with a pickle of this number.
+_TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, 'little')
 
 
 def safe_load(
@@ -28,7 +30,10 @@ def safe_load(
     trust: bool = False,
     mmap: bool = False,
 ) -> dict[str, Any]:
-    """Read a checkpoint (``.pth`` of either torch format, or ``.safetensors``) as plain data.
+    """Read a checkpoint as plain data.
+
+    ``.pth`` of either torch format, ``.safetensors``, or a bare pickle of numpy arrays, as the
+    ``.pkl`` files of detectron2's model zoo are.
 
     Args:
         path: The file.
@@ -103,27 +108,31 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def _load_pth(path: Path, map_location: Any, trust: bool, mmap: bool) -> Any:
-    if trust:
-        return torch.load(path, map_location=map_location, weights_only=False)
-    # The older format is one pickle stream and cannot be mapped.
-    mmap = mmap and _is_zip(path)
-    try:
-        with torch.serialization.safe_globals(list(_STAND_INS)):
-            content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
-        return _to_plain(content, {})
-    except Exception as error:
-        raise ValueError(_explain(path, error)) from error
-
-
-def _is_zip(path: Path) -> bool:
     with path.open('rb') as file:
-        return file.read(4) == b'PK\x03\x04'
+        start = file.read(32)
+        file.seek(0)
+        bare = start.startswith(_PICKLE) and _TORCH_MAGIC not in start
+        if trust:
+            if bare:
+                return pickle.load(file, encoding='latin1')  # noqa: S301 - its user says so
+            return torch.load(path, map_location=map_location, weights_only=False)
+        try:
+            if bare:
+                return restricted_load(file)
+            # The older format is one pickle stream and cannot be mapped.
+            mmap = mmap and start.startswith(b'PK\x03\x04')
+            known: list[Any] = [(stand_in, name) for name, stand_in in STAND_INS.items()]
+            with torch.serialization.safe_globals(known):
+                content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+            return to_plain(content, {})
+        except Exception as error:
+            raise ValueError(_explain(path, error)) from error
 
 
 def _explain(path: Path, error: Exception) -> str:
     message = str(error)
     asked = re.search(r'GLOBAL ([\w.]+)', message)
-    if asked or re.search(r'call reduce for|create new object|only build', message):
+    if asked or re.search(r'call reduce for|create new object|only build|not callable', message):
         name = f'"{asked.group(1)}"' if asked else 'a call that it put together itself'
         return (
             f'checkpoint {path} was refused: its pickle asks for {name}, which is no tensor or '
@@ -135,139 +144,3 @@ def _explain(path: Path, error: Exception) -> str:
         f'{path} is not a whole checkpoint ({reason[:200]}): it is truncated, damaged or of '
         'another kind; copy or download it again, or use an older one'
     )
-
-
-class _InertArray:
-    """Stands for a pickled numpy array until its type and size have been checked."""
-
-    state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def plain(self) -> np.ndarray:
-        _, shape, dtype, is_fortran, data = self.state
-        if not isinstance(dtype, _InertDtype) or not isinstance(data, bytes):
-            raise ValueError('a numpy array of objects')
-        array = np.frombuffer(data, dtype.plain()).copy()
-        return array.reshape(shape, order='F' if is_fortran else 'C')
-
-
-class _InertDtype:
-    """Stands for a pickled numpy dtype: booleans, numbers and strings only."""
-
-    def __init__(self, name: str = '', *_: Any) -> None:
-        self.name = name
-        self.order: Any = '='  # whatever the pickle says
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1]
-
-    def plain(self) -> np.dtype:
-        if not isinstance(self.name, str) or not _SIMPLE_DTYPE.fullmatch(self.name):
-            raise ValueError(f'a numpy dtype {self.name!r}')
-        dtype = np.dtype(self.name)
-        return dtype.newbyteorder(self.order) if self.order in ('<', '>') else dtype
-
-
-class _InertScalar:
-    """Stands for a pickled numpy scalar."""
-
-    def __init__(self, dtype: Any = None, data: Any = b'') -> None:
-        self.dtype, self.data = dtype, data
-
-    def plain(self) -> Any:
-        if not isinstance(self.dtype, _InertDtype) or not isinstance(self.data, bytes):
-            raise ValueError('a numpy scalar of objects')
-        return np.frombuffer(self.data, self.dtype.plain())[0].item()
-
-
-class _InertHistory:
-    """Stands for mmengine's ``HistoryBuffer``: two arrays and a length."""
-
-    state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def plain(self) -> Any:
-        from mmengine.logging import HistoryBuffer
-
-        # The maintained fork adds a table of methods to the state; it is rebuilt, not read.
-        values, counts = self.state['_log_history'], self.state['_count_history']
-        return HistoryBuffer(values.plain(), counts.plain(), int(self.state['max_length']))
-
-
-class _InertPath:
-    """Stands for a ``pathlib`` path, which honest ``args`` hold."""
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
-
-    def plain(self) -> str:
-        return os.path.join('', *(str(part) for part in self.parts))
-
-
-class _InertAttribute:
-    """Stands for ``getattr``, which looks nothing up: HistoryBuffer's table of methods asks."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def plain(self) -> None:
-        return None
-
-
-def _inert_reconstruct(*_: Any) -> _InertArray:
-    return _InertArray()
-
-
-_STAND_INS: list[tuple[Callable[..., Any], str]] = [
-    (argparse.Namespace, 'argparse.Namespace'),
-    (_InertHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
-    (_InertAttribute, 'builtins.getattr'),
-    (_InertArray, 'numpy.ndarray'),
-    (_InertDtype, 'numpy.dtype'),
-    (_inert_reconstruct, 'numpy.core.multiarray._reconstruct'),
-    (_inert_reconstruct, 'numpy._core.multiarray._reconstruct'),
-    (_InertScalar, 'numpy.core.multiarray.scalar'),
-    (_InertScalar, 'numpy._core.multiarray.scalar'),
-    (_InertPath, 'pathlib.PosixPath'),
-    (_InertPath, 'pathlib.WindowsPath'),
-    (_InertPath, 'pathlib._local.PosixPath'),
-    (_InertPath, 'pathlib._local.WindowsPath'),
-]
-_INERT_TYPES = (
-    _InertArray,
-    _InertAttribute,
-    _InertDtype,
-    _InertHistory,
-    _InertPath,
-    _InertScalar,
-)
-
-
-def _to_plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
-    """Replace stand-ins by what they hold, in place where the container allows it.
-
-    Args:
-        value: What torch's unpickler returned.
-        seen: id -> (original, replacement); holding the original keeps its id from being reused.
-    """
-    if id(value) in seen:
-        return seen[id(value)][1]
-    seen[id(value)] = (value, value)
-    plain = value
-    if type(value) in _INERT_TYPES:
-        plain = value.plain()
-    elif isinstance(value, dict):
-        for key in list(value):
-            value[key] = _to_plain(value[key], seen)
-    elif isinstance(value, list):
-        value[:] = [_to_plain(item, seen) for item in value]
-    elif type(value) is tuple:
-        plain = tuple(_to_plain(item, seen) for item in value)
-    elif isinstance(value, argparse.Namespace):
-        _to_plain(vars(value), seen)
-    seen[id(value)] = (value, plain)
-    return plain

@@ -1,7 +1,10 @@
 """``safe_load``: honest files of every kind come back whole, hostile ones run nothing."""
 
 import argparse
+import collections
+import contextlib
 import io
+import itertools
 import os
 import pickle
 import struct
@@ -157,6 +160,94 @@ def test_truncated_files_name_the_way_out(tmp_path, zipped, part):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(ValueError, match=r'cut\.pth.*older one'):
+        safe_load(path)
+
+
+@pytest.mark.parametrize('protocol', range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_bare_pickle_of_arrays(tmp_path, protocol):
+    """What detectron2's model zoo holds: no torch in it, numpy arrays under ``model``."""
+    weights = {
+        'w': np.arange(6, dtype='float32').reshape(2, 3),
+        'f': np.asfortranarray(np.arange(6, dtype='float16').reshape(3, 2)),
+        'strided': np.arange(12.0)[::2],
+        'scalar': np.float32(2.5),
+    }
+    saved = {'model': collections.OrderedDict(weights), 'args': argparse.Namespace(x=[weights])}
+    path = tmp_path / 'model_final.pkl'
+    path.write_bytes(pickle.dumps({**saved, '__author__': 'somebody'}, protocol))
+    for trust in (False, True):
+        loaded = safe_load(path, trust=trust)
+        assert loaded['__author__'] == 'somebody'
+        for found in (loaded['model'], loaded['args'].x[0]):
+            assert list(found) == list(weights)
+            for name, array in weights.items():
+                np.testing.assert_array_equal(found[name], array)
+                assert np.asarray(found[name]).dtype in (array.dtype, np.float64)
+    assert type(safe_load(path)['args']) is argparse.Namespace
+    found = safe_load(path)['model']['w']
+    found += 1  # as a tensor made of it would be
+
+
+def test_bare_pickle_of_python_2(tmp_path):
+    """There an array's bytes are a ``str``, and names come from ``__builtin__``."""
+    text = struct.pack('<2f', 1.5, -2.0)
+    dtype = b'cnumpy\ndtype\n(U\x02f4K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xff'
+    dtype += b'J\xff\xff\xff\xffK\x00tb'
+    array = b'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR'
+    array += b'(K\x01(K\x02t' + dtype + b'\x89U\x08' + text + b'tb'
+    path = tmp_path / 'old.pkl'
+    path.write_bytes(b'\x80\x02}U\x05model}U\x01w' + array + b'ss.')
+    np.testing.assert_array_equal(safe_load(path)['model']['w'], np.float32([1.5, -2.0]))
+
+
+@pytest.mark.parametrize('protocol', range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize('index', range(6))
+def test_hostile_bare_pickles_are_refused_by_name(tmp_path, index, protocol):
+    marker = tmp_path / 'executed'
+    name, payload = _hostile(marker)[index]
+    path = tmp_path / 'hostile.pkl'
+    path.write_bytes(pickle.dumps({'model': {'w': np.ones(1)}, 'x': payload}, protocol))
+    with pytest.raises(ValueError, match=name) as caught:
+        safe_load(path)
+    assert str(path) in str(caught.value) and 'could run code' in str(caught.value)
+    assert not marker.exists()
+
+
+def test_getattr_chain_in_a_bare_pickle(tmp_path):
+    marker = tmp_path / 'executed'
+    (tmp_path / 'chain.pkl').write_bytes(_getattr_chain(marker))
+    with pytest.raises(ValueError, match=r'chain\.pkl'):
+        safe_load(tmp_path / 'chain.pkl')
+    assert not marker.exists()
+
+
+def test_bare_pickle_leaves_nothing_behind(tmp_path):
+    """BUILD may set attributes on whatever a pickle was given: a class must not be shared."""
+
+    def text(value: str) -> bytes:
+        return b'X' + struct.pack('<I', len(value)) + value.encode()
+
+    honest = tmp_path / 'honest.pkl'
+    honest.write_bytes(pickle.dumps({'a': argparse.Namespace(x=1), 'w': np.ones(2)}, 2))
+    names = ('argparse\nNamespace', 'numpy\nndarray', '_codecs\nencode')
+    for name, attribute in itertools.product(
+        names, ('__new__', 'plain', '__init__', '__setstate__')
+    ):
+        state = b'N}' + text(attribute) + b'cnumpy\ndtype\ns\x86b'
+        given = text('x') + f'c{name}\n'.encode() + state
+        (tmp_path / 'p.pkl').write_bytes(b'\x80\x02}' + given + b's.')
+        with contextlib.suppress(ValueError):
+            safe_load(tmp_path / 'p.pkl')
+        assert safe_load(honest)['a'] == argparse.Namespace(x=1)
+        np.testing.assert_array_equal(safe_load(honest)['w'], np.ones(2))
+
+
+@pytest.mark.parametrize('part', [0.0, 0.1, 0.5, 0.999])
+def test_truncated_bare_pickle(tmp_path, part):
+    data = pickle.dumps({'model': {'w': np.ones(500)}})
+    path = tmp_path / 'cut.pkl'
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(ValueError, match=r'cut\.pkl.*older one'):
         safe_load(path)
 
 

@@ -423,6 +423,14 @@ def detectron2_vitdet(rel_pos: bool = True) -> Peer:
     return Peer(dict(model=content), tokens, final_norm=False, cls_token=False, rel_pos=rel_pos)
 
 
+def detectron2_pkl() -> Peer:
+    """As detectron2's model zoo has it: a bare pickle of numpy arrays."""
+    peer = detectron2_vitdet(rel_pos=False)
+    arrays = {key: tensor.numpy() for key, tensor in peer.content['model'].items()}
+    content = dict(model=arrays, __author__='somebody', matching_heuristics=True)
+    return Peer(content, peer.tokens, final_norm=False, cls_token=False, suffix='.pkl')
+
+
 def _rel_pos_attention(attn: nn.Module, x: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor) -> Tensor:
     """Attention of detectron2's ViT: ``q·scale·k + q·Rh + q·Rw``, all logits in memory."""
     offsets = torch.arange(GRID)[:, None] - torch.arange(GRID)[None] + GRID - 1
@@ -457,6 +465,7 @@ PEERS = {
         hf_vit_new_names,
         hf_mae,
         detectron2_vitdet,
+        detectron2_pkl,
         dino,
         moco_v3,
         beit,

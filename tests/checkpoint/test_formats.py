@@ -1,5 +1,6 @@
 """Every format into encoder, classifier and dense backbone: outputs equal the peer's."""
 
+import pickle
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def save(peer: Peer, folder: Path) -> str:
     path = folder / f'file{peer.suffix}'
     if peer.suffix == '.safetensors':
         save_file({k: v.contiguous() for k, v in peer.content.items()}, path)
+    elif peer.suffix == '.pkl':
+        path.write_bytes(pickle.dumps(peer.content))
     else:
         torch.save(peer.content, path)
     return str(path)
