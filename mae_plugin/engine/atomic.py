@@ -44,7 +44,7 @@ def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
                 'before are intact; free space and run again with --resume auto',
             ) from error
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def temporary_name(name: str) -> str:
@@ -52,7 +52,8 @@ def temporary_name(name: str) -> str:
     return f'.{name}.writing'
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk: what was created, renamed or removed there."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,6 +15,11 @@ from torch.utils.data import DataLoader
 # an exception raised by the dataset itself says "Caught ..." and is never retried.
 _WORKER_ERRORS = ('DataLoader worker', 'DataLoader timed out')
 
+# Seconds without a batch after which workers count as hung, and restarts before giving up. All
+# of them together must take less than processes wait for each other: see engine/launch.py.
+TIMEOUT = 180.0
+RESTARTS = 3
+
 
 class BatchFeed:
     """Iterates a DataLoader from any batch of an epoch, replacing dead and hung workers.
@@ -34,7 +39,11 @@ class BatchFeed:
     """
 
     def __init__(
-        self, loader: DataLoader, seed: int, timeout: float = 600.0, max_failures: int = 3
+        self,
+        loader: DataLoader,
+        seed: int,
+        timeout: float = TIMEOUT,
+        max_failures: int = RESTARTS,
     ) -> None:
         self.loader = loader
         self.seed = seed

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mae_plugin.engine.atomic import temporary_name, write_checkpoint
+from mae_plugin.engine.atomic import sync_folder, temporary_name, write_checkpoint
 from mae_plugin.models.block import Block
 from mae_plugin.registry import FUNCTIONS, STRATEGIES
 from mae_plugin.safe_load import safe_load
@@ -183,9 +183,12 @@ def _write_folder(folder: Path, part: dict[str, Any]) -> None:
     write_checkpoint(temporary / f'rank{get_rank()}.pth', _serialise(part))
     barrier()
     if is_main_process():
+        old = folder.with_name(temporary_name(f'old-{folder.name}'))
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         temporary.rename(folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _shards_to_plain(value: Any) -> Any:

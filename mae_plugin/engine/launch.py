@@ -1,4 +1,4 @@
-"""Several processes on machines without an accelerator, where mmengine's own start fails."""
+"""The start of a run of several processes, on machines with and without an accelerator."""
 
 import os
 import subprocess
@@ -7,8 +7,10 @@ from datetime import timedelta
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
+
+from mae_plugin.engine.feed import RESTARTS, TIMEOUT
 
 # Where each launcher says who this process is: rank, number of processes, rank on the machine.
 _ENVIRONMENT = {
@@ -19,29 +21,53 @@ _ENVIRONMENT = {
 
 
 def prepare_launch(cfg: Config) -> None:
-    """Start the process group of a run on CPUs, and let its model be wrapped there.
+    """Start the process group of a run, before anything is decided that all must agree on.
 
-    mmengine selects a CUDA device whatever the backend, and gives the wrappers a device number.
-    On a machine with an accelerator, or without a launcher, nothing is done: mmengine does it.
+    Where there is no accelerator, mmengine's own start would fail: it selects a CUDA device
+    whatever the backend, and gives the wrappers a device number.
 
     Args:
-        cfg: Config with ``launcher``; gets ``model_wrapper_cfg``, or the strategy's
-            ``model_wrapper``, for CPU modules. ``env_cfg.dist_cfg.timeout`` (seconds) is kept.
+        cfg: Config with ``launcher``; on a CPU gets ``model_wrapper_cfg``, or the strategy's
+            ``model_wrapper``. ``env_cfg.dist_cfg.timeout`` (seconds) gets a value that leaves
+            time to replace hung data workers: NCCL's own, 600, would end the run meanwhile.
 
     Raises:
-        ValueError: The launcher's environment variables are missing.
+        ValueError: The launcher's environment variables are missing, or the timeout is too short.
     """
     launcher = cfg.get('launcher') or 'none'
-    if launcher == 'none' or get_device() != 'cpu':
+    if launcher == 'none':
         return
-    _wrap_on_cpu(cfg)
+    on_cpu = get_device() == 'cpu'
+    if on_cpu:
+        _wrap_on_cpu(cfg)
+    env_cfg = cfg.get('env_cfg') or {}
+    dist_cfg = dict(env_cfg.get('dist_cfg') or dict(backend='nccl'))
+    dist_cfg['timeout'] = _group_timeout(cfg, dist_cfg.get('timeout'))
     if is_distributed():
         return
     _set_environment(launcher)
-    env_cfg = cfg.get('env_cfg') or {}
     set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
-    timeout = (env_cfg.get('dist_cfg') or {}).get('timeout', 1800)
-    torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+    if on_cpu:
+        timeout = timedelta(seconds=dist_cfg['timeout'])
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+    else:
+        init_dist(launcher, **dist_cfg)
+
+
+def _group_timeout(cfg: Config, chosen: float | None) -> float:
+    """Seconds that processes wait for each other: longer than replacing hung workers takes."""
+    loop = cfg.get('train_cfg') or {}
+    if str(loop.get('type')).split('.')[-1] != 'ResumableEpochLoop':
+        return chosen or 1800
+    attempts = loop.get('worker_restarts', RESTARTS) + 1
+    patience = attempts * loop.get('worker_timeout', TIMEOUT)
+    if chosen is not None and chosen <= patience:
+        raise ValueError(
+            f'env_cfg.dist_cfg.timeout={chosen} s would end the run while one process replaces a '
+            f'hung data worker, which takes up to (worker_restarts + 1) x worker_timeout = '
+            f'{patience:g} s: raise the one, or lower the others in train_cfg'
+        )
+    return chosen or max(1800, 2 * patience)
 
 
 def _wrap_on_cpu(cfg: Config) -> None:

@@ -6,7 +6,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mae_plugin.engine.feed import BatchFeed
+from mae_plugin.engine.feed import RESTARTS, TIMEOUT, BatchFeed
 from mae_plugin.registry import LOOPS
 
 
@@ -24,7 +24,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner (Runner): The runner.
         dataloader (DataLoader or dict): The training data.
         max_epochs (int): Epochs of the whole run.
-        worker_timeout (float): Seconds without a batch after which workers count as hung.
+        worker_timeout (float): Seconds without a batch after which workers count as hung; the
+            first batch includes their start and the fetching of remote shards.
         worker_restarts (int): Restarts of the workers on one batch before the run stops.
         **kwargs: As for ``EpochBasedTrainLoop``: ``val_begin``, ``val_interval``,
             ``dynamic_intervals``.
@@ -35,11 +36,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner,
         dataloader: DataLoader | dict,
         max_epochs: int,
-        worker_timeout: float = 600.0,
-        worker_restarts: int = 3,
+        worker_timeout: float = TIMEOUT,
+        worker_restarts: int = RESTARTS,
         **kwargs,
     ) -> None:
-        if isinstance(dataloader, dict) and dataloader['sampler']['type'] == 'StreamSampler':
+        if isinstance(dataloader, dict) and _is_stream_sampler(dataloader['sampler']['type']):
             # The sampler counts in global batches; a config need say the size only once.
             dataloader['sampler']['batch_size'] = dataloader['batch_size']
         super().__init__(runner, dataloader, max_epochs, **kwargs)
@@ -118,3 +119,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 'the checkpoint; start a new run from its weights with load_from'
             )
         hub.update_info_dict(now)
+
+
+def _is_stream_sampler(kind: str | type) -> bool:
+    """Whether a sampler's ``type`` is ours: a name with or without its scope, or the class."""
+    return getattr(kind, '__name__', str(kind)).split('.')[-1] == 'StreamSampler'

@@ -1,15 +1,80 @@
 """Find the checkpoint from which a run can go on."""
 
 import logging
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
+from mmengine.config import Config
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from mae_plugin.engine.atomic import find_damage
 from mae_plugin.safe_load import safe_load
 
 
-def find_resumable(work_dir: str | Path) -> str | None:
+# How long a network disk may take to show one machine what another has written, in seconds.
+_DISK_LAG = 60
+
+
+def agree_on_resume(resume: str, cfg: Config) -> str | None:
+    """What rank 0 finds for ``--resume``, on every process.
+
+    If each looked for itself, two could take different checkpoints: a network disk shows a new
+    file to one machine sooner than to another.
+
+    Args:
+        resume: 'auto' or a path, see :func:`resolve_resume`.
+        cfg: The run's config; the process group must have been started.
+
+    Raises:
+        FileNotFoundError or ValueError: As :func:`resolve_resume`, on all processes; or a machine
+            does not see the checkpoint; or it is sharded and the run is not.
+    """
+    answer: list[Any] = [None]
+    if is_main_process():
+        try:
+            answer[0] = resolve_resume(resume, cfg.work_dir, trust=_trusts_checkpoints(cfg))
+        except (ValueError, OSError) as error:
+            answer[0] = error
+    broadcast_object_list(answer)
+    found = answer[0]
+    if isinstance(found, Exception):
+        raise found
+    if found is None:
+        return None
+    seen = all_gather_object((socket.gethostname(), _appears(Path(found))))
+    blind = sorted({host for host, sees in seen if not sees})
+    if blind:
+        raise ValueError(
+            f'rank 0 resumes from {found}, which {", ".join(blind)} cannot see: put the work dir '
+            'on a disk that all machines share'
+        )
+    if Path(found).is_dir() and not cfg.get('strategy'):
+        raise ValueError(
+            f'{found} is sharded: train with strategy=dict(type="mae_plugin.FSDPStrategy") and '
+            'runner_type="FlexibleRunner", or make one file of it with '
+            'tools/gather_checkpoint.py --with-optimizer'
+        )
+    return found
+
+
+def _appears(path: Path) -> bool:
+    end = time.monotonic() + _DISK_LAG
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _trusts_checkpoints(cfg: Config) -> bool:
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    return bool(hook.get('trust_checkpoints'))
+
+
+def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:
     """The newest whole checkpoint of a run, by iteration; damaged ones are named and passed over.
 
     Looks at every ``.pth`` in ``work_dir`` and in the folder that ``last_checkpoint`` names.
@@ -17,6 +82,7 @@ def find_resumable(work_dir: str | Path) -> str | None:
 
     Args:
         work_dir: The run's folder.
+        trust: Unpickle everything, code included.
 
     Returns:
         The path, or None if the run has no checkpoint yet.
@@ -32,7 +98,7 @@ def find_resumable(work_dir: str | Path) -> str | None:
     ranked, damaged = [], []
     for path in paths:
         try:
-            progress = _progress(path)
+            progress = _progress(path, trust)
         except (ValueError, OSError) as error:
             damaged.append(f'{path}: {error}')
         else:
@@ -41,7 +107,7 @@ def find_resumable(work_dir: str | Path) -> str | None:
     for problem in damaged:
         _say(f'passing over a damaged checkpoint: {problem}')
     for (iteration, _), path in sorted(ranked, reverse=True):
-        damage = next((bad for file in _files(path) if (bad := find_damage(file))), None)
+        damage = _damage(path)
         if damage is None:
             _say(f'resuming from {path} (iteration {iteration})', logging.INFO)
             return str(path)
@@ -56,8 +122,13 @@ def find_resumable(work_dir: str | Path) -> str | None:
     return None
 
 
-def resolve_resume(resume: str, work_dir: str | Path) -> str | None:
+def resolve_resume(resume: str, work_dir: str | Path, trust: bool = False) -> str | None:
     """The checkpoint meant by ``--resume [auto|PATH]``.
+
+    Args:
+        resume: 'auto' or a path.
+        work_dir: The run's folder.
+        trust: Unpickle everything, code included.
 
     Returns:
         The path; None for 'auto' in a folder without checkpoints, which starts a new run.
@@ -67,17 +138,16 @@ def resolve_resume(resume: str, work_dir: str | Path) -> str | None:
         ValueError: PATH is damaged or holds no training state.
     """
     if resume == 'auto':
-        found = find_resumable(work_dir)
+        found = find_resumable(work_dir, trust)
         if found is None:
             _say(f'no checkpoint in {work_dir} yet: starting from the beginning', logging.INFO)
         return found
     path = Path(resume).expanduser()
     if not path.exists():
         raise FileNotFoundError(f'--resume {path}: no such checkpoint; --resume auto finds one')
-    for file in _files(path):
-        if damage := find_damage(file):
-            raise ValueError(f'--resume {path}: {damage}; --resume auto takes a whole one')
-    if _progress(path) is None:
+    if damage := _damage(path):
+        raise ValueError(f'--resume {path}: {damage}; --resume auto takes a whole one')
+    if _progress(path, trust) is None:
         raise ValueError(
             f'--resume {path}: it holds no optimizer state, so a run cannot go on from it; start '
             'one from its weights with --cfg-options load_from=...'
@@ -90,12 +160,25 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.glob('*.pth')) if path.is_dir() else [path]
 
 
-def _progress(path: Path) -> tuple[int, int] | None:
+def _damage(path: Path) -> str | None:
+    """Why a checkpoint cannot be trusted to be whole; None if it is."""
+    files = _files(path)
+    for file in files:
+        if damage := find_damage(file):
+            return damage
+    if path.is_dir():
+        shards = safe_load(files[0], mmap=True).get('shards') if files else 'some'
+        if shards != len(files):
+            return f'it holds {len(files)} of {shards} files'
+    return None
+
+
+def _progress(path: Path, trust: bool) -> tuple[int, int] | None:
     """(iteration, epoch) of a checkpoint, None if it has no training state."""
     files = _files(path)
     if not files:
         raise ValueError('an empty folder')
-    content = safe_load(files[0], mmap=True)
+    content = safe_load(files[0], trust=trust, mmap=True)
     meta = content.get('meta')
     if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in content:
         return None

@@ -53,7 +53,8 @@ def train(config, resume, rank, world, port, log):
 
     keep_torchvision_importable()
     torch.set_num_threads(1)
-    config = Config(config)
+    # '{rank}' in the work dir: each process sees a disk of its own.
+    config = Config(dict(config, work_dir=config['work_dir'].format(rank=rank)))
     if world > 1:
         config.launcher = 'pytorch'
         names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, MASTER_PORT=port)

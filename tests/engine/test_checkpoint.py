@@ -2,14 +2,17 @@
 
 import os
 import resource
+from unittest.mock import ANY
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from tiny_run import build_runner, tiny_config
 
 from mae_plugin.engine.atomic import atomic_write, find_damage, write_checkpoint
-from mae_plugin.engine.resume import find_resumable, resolve_resume
+from mae_plugin.engine.fsdp import _write_folder
+from mae_plugin.engine.resume import agree_on_resume, find_resumable, resolve_resume
 from mae_plugin.safe_load import safe_load
 
 
@@ -95,6 +98,70 @@ def test_resume_argument(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r'iter_3\.pth.*--resume auto'):
         resolve_resume(str(path), tmp_path)
+
+
+def sharded(folder, iteration, ranks, shards):
+    folder.mkdir()
+    for rank in ranks:
+        saved(folder, f'rank{rank}.pth', iteration, optimizer={}, shards=shards)
+    return folder
+
+
+def test_a_sharded_checkpoint_that_lacks_a_file_is_passed_over(tmp_path):
+    whole = sharded(tmp_path / 'epoch_1.pth', 5, ranks=(0, 1), shards=2)
+    parts = sharded(tmp_path / 'epoch_2.pth', 10, ranks=(0, 1), shards=3)
+    assert find_resumable(tmp_path) == str(whole)
+    with pytest.raises(ValueError, match='holds 2 of 3 files'):
+        resolve_resume(str(parts), tmp_path)
+    with pytest.raises(ValueError, match=r'is sharded.*tools/gather_checkpoint\.py'):
+        agree_on_resume('auto', Config(dict(work_dir=str(tmp_path))))
+
+
+def test_a_machine_that_does_not_see_the_checkpoint_is_named(tmp_path, monkeypatch):
+    saved(tmp_path)
+    module = 'mae_plugin.engine.resume'
+    monkeypatch.setattr(f'{module}.all_gather_object', lambda mine: [mine, ('node7', False)])
+    with pytest.raises(ValueError, match=r'a\.pth, which node7 cannot see'):
+        agree_on_resume('auto', Config(dict(work_dir=str(tmp_path))))
+
+
+def test_processes_that_loaded_different_iterations_stop(tmp_path, monkeypatch):
+    module = 'mae_plugin.engine.hooks.exact_resume'
+    monkeypatch.setattr(f'{module}.all_gather_object', lambda mine: [mine, (5, 1)])
+    with pytest.raises(ValueError, match=r'\[\(0, 0\), \(5, 1\)\]'):
+        build_runner(tiny_config(tmp_path), 'different').train()
+
+
+class Foreign:
+    """What only an unrestricted unpickler makes."""
+
+
+def test_a_run_that_trusts_its_checkpoints_can_be_resumed(tmp_path):
+    saved(tmp_path, optimizer={}, thing=Foreign())
+    config = Config(dict(work_dir=str(tmp_path), default_hooks=dict(checkpoint=None)))
+    with pytest.raises(ValueError, match='Foreign'):
+        agree_on_resume('auto', config)
+    config.default_hooks.checkpoint = dict(trust_checkpoints=True)
+    assert agree_on_resume('auto', config) == str(tmp_path / 'a.pth')
+
+
+def test_the_name_of_a_sharded_checkpoint_reaches_the_disk(tmp_path, monkeypatch):
+    """The rename is flushed: after a power cut the folder is there under its name."""
+    flushed = []
+    fsync = os.fsync
+
+    def watch(descriptor):
+        flushed.append((os.readlink(f'/proc/self/fd/{descriptor}'), os.listdir(tmp_path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', watch)
+    monkeypatch.setattr('torch.distributed.get_world_size', lambda: 1)
+    for iteration in (1, 2):
+        _write_folder(tmp_path / 'last.pth', dict(meta=dict(iter=iteration)))
+        assert flushed[-1] == (str(tmp_path), ANY)
+        assert 'last.pth' in flushed[-1][1]
+        assert safe_load(tmp_path / 'last.pth' / 'rank0.pth')['meta'] == dict(iter=iteration)
+        assert os.listdir(tmp_path) == ['last.pth']
 
 
 class FullDisk(Hook):

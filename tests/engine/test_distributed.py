@@ -1,6 +1,7 @@
 """Several processes: the same run as one, whether averaged (DDP) or sharded (FSDP)."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -162,6 +163,20 @@ def test_a_signal_to_one_process_ends_all_and_each_gets_its_random_state_back(tm
     assert final[0]['meta']['iter'] == final[1]['meta']['iter'] == 8
     for name, weight in final[0]['state_dict'].items():
         assert torch.equal(weight, final[1]['state_dict'][name])
+
+
+def test_all_processes_resume_from_what_rank_0_found(tmp_path):
+    """Rank 1's disk does not show the newest checkpoint yet."""
+    config = tiny_config(tmp_path / 'disk-{rank}', epochs=2)
+    run(config, world=2, logs=tmp_path)
+    disk = tmp_path / 'disk-0'
+    expected = safe_load(disk / 'iter_4.pth')
+    for iteration in (3, 4):
+        (disk / f'iter_{iteration}.pth').unlink()
+    shutil.copy(disk / 'iter_1.pth', tmp_path / 'disk-1')
+    run(config, resume='auto', world=2, logs=tmp_path)
+    final = safe_load(disk / 'iter_4.pth')
+    assert largest_difference(final['state_dict'], expected['state_dict']) == 0
 
 
 def test_a_lost_machine_comes_back_and_the_run_ends_right(tmp_path, photos, two_processes):

@@ -36,6 +36,19 @@ class ExactResumeHook(Hook):
         self._gathered: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
 
+    def before_train(self, runner) -> None:
+        """Compare the position of all processes, as far as they loaded one.
+
+        Raises:
+            ValueError: They differ: a path is not the same file on every machine.
+        """
+        positions = all_gather_object((runner.iter, runner.epoch))
+        if len(set(positions)) > 1:
+            raise ValueError(
+                f'the processes start at different (iteration, epoch), by rank: {positions}. '
+                'Their checkpoints differ: put the work dir on a disk that all machines share'
+            )
+
     def before_checkpoint(self, runner) -> None:
         """Gather on all ranks what only rank 0 will write."""
         self._gathered = dict(
