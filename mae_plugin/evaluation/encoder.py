@@ -113,6 +113,7 @@ def random_encoder(like: ViT) -> ViT:
     Built anew: positions, layer scales and biases that ``like`` has learned would stay in it.
     """
     blocks = like.blocks
+    rows, columns = like.grid
     vit = ViT(
         arch=dict(
             embed_dims=like.embed_dims,
@@ -120,7 +121,7 @@ def random_encoder(like: ViT) -> ViT:
             num_heads=blocks[0].attn.num_heads,
             mlp_ratio=blocks[0].mlp.fc1.out_features / like.embed_dims,
         ),
-        img_size=tuple(side * like.patch_size for side in like.grid),
+        img_size=(rows * like.patch_size, columns * like.patch_size),
         patch_size=like.patch_size,
         in_channels=like.patch_embed.proj.in_channels,
         with_cls_token=like.cls_token is not None,

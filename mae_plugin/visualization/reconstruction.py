@@ -83,19 +83,23 @@ def reconstruction_panels(
     result = model.reconstruct(batch['inputs'], samples)
     model.train(was_training)
 
-    grid = patch_grid(images.shape[-2:], model.backbone.patch_size)
+    # The preprocessor may have padded the images to whole patches, at the bottom and right.
+    height, width = images.shape[-2:]
+    grid = patch_grid(batch['inputs'].shape[-2:], model.backbone.patch_size)
     mask = result.mask.reshape(-1, *grid, 1).cpu().numpy().astype(bool)
     for axis in (1, 2):
         mask = mask.repeat(model.backbone.patch_size, axis=axis)
+    mask = mask[:, :height, :width]
 
     bands = display_bands(images.shape[1], bands)
     original = to_display(images, images, bands)
     panels = [original, np.where(mask, np.uint8(GREY), original)]
     if result.images is not None:
         pixels = model.data_preprocessor.denormalize(result.images).cpu()
-        reconstruction = to_display(pixels, images, bands)
-        # Visible patches are never trained to be predicted: grey, not noise.
-        panels += [np.where(mask, reconstruction, np.uint8(GREY))]
+        reconstruction = to_display(pixels[..., :height, :width], images, bands)
+        # Visible patches are seldom trained to be predicted: then grey, not noise.
+        trained = mask | (model.loss_on == 'all')
+        panels += [np.where(trained, reconstruction, np.uint8(GREY))]
         panels += [np.where(mask, reconstruction, original)]
     return tile(panels)
 

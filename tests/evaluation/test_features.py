@@ -145,7 +145,7 @@ def test_a_config_tells_heads_and_statistics(tmp_path, vit):
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(loaded(images), vit.eval()(images))
     assert preprocessor.mean.flatten().tolist() == [7] * 3
-    with pytest.raises(ValueError, match="no config file 'typo.py'"):
+    with pytest.raises(ValueError, match=r"no config file 'typo\.py'"):
         load_encoder(tmp_path / 'official.pth', config='typo.py')
     config.write_text('lr = 1')
     with pytest.raises(ValueError, match='has no model'):

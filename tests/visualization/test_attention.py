@@ -66,19 +66,26 @@ def test_colours_are_the_principal_components_of_all_images_together():
     scale = torch.tensor([9.0, 5.0, 3.0] + [0.1] * 5)
     features = torch.randn(2, 6, 5, 8, generator=generator) * scale
     colours = pca_colours(features)
-    assert colours.shape == (2, 6, 5, 3)
-    assert colours.min() == 0 and colours.max() == 1
+    assert [each.shape for each in colours] == [(6, 5, 3)] * 2
+    everything = torch.stack(colours)
+    assert everything.min() == 0 and everything.max() == 1
     flat = features.flatten(0, 2)
     scores = torch.pca_lowrank(flat.double(), 3, niter=20)[0]
     for channel in range(3):
-        pair = torch.stack([colours[..., channel].flatten().double(), scores[:, channel]])
+        pair = torch.stack([everything[..., channel].flatten().double(), scores[:, channel]])
         assert torch.corrcoef(pair)[0, 1].abs() > 0.99
-    assert torch.equal(colours, pca_colours(features))
+    # Cut into images of other sizes, patches keep their colours.
+    apart = pca_colours([features[0], features[1, :4], features[1, 4:]])
+    assert torch.equal(torch.cat(apart), everything.flatten(0, 1))
 
 
 def test_feature_picture_has_a_row_for_each_image_and_needs_patches():
-    images = np.zeros((2, 16, 24, 3), np.uint8)
-    picture = feature_panels(images, torch.randn(2, 2, 3, 8))
-    assert picture.shape == (2 * (16 + GAP) - GAP, 2 * (24 + GAP) - GAP, 3)
+    torch.manual_seed(0)
+    images = [np.zeros((16, 24, 3), np.uint8), np.zeros((24, 16, 3), np.uint8)]
+    picture = feature_panels(images, [torch.randn(2, 3, 8), torch.randn(3, 2, 8)])
+    assert picture.shape == (16 + GAP + 24, 2 * 24 + GAP, 3)
+    # Each patch is a square of one colour, at its place.
+    patch = picture[16 + GAP + 8 :, 16 + GAP + 8 :][:8, :8]
+    assert (patch == patch[0, 0]).all() and patch[0, 0].any()
     with pytest.raises(ValueError, match='2 patches'):
         pca_colours(torch.randn(1, 1, 2, 8))

@@ -16,7 +16,7 @@ from mae_plugin.visualization.reconstruction import (
 )
 
 
-def model_for(channels=3, target=None):
+def model_for(channels=3, target=None, pad=1, **options):
     shape = dict(img_size=(8, 16), patch_size=4)
     torch.manual_seed(0)
     model = MAE(
@@ -33,9 +33,11 @@ def model_for(channels=3, target=None):
             target=target or dict(type='PixelTarget', patch_size=4, in_channels=channels),
         ),
         data_preprocessor=dict(
-            type='MAEDataPreprocessor', mean=[100.0] * channels, std=[50.0] * channels
+            type='MAEDataPreprocessor', mean=[100.0] * channels, std=[50.0] * channels,
+            pad_size_divisor=pad,
         ),
-    )
+        **options,
+    )  # fmt: skip
     model.init_weights()
     return model
 
@@ -75,6 +77,27 @@ def test_four_panels_of_each_image():
         assert (reconstruction[~removed] == GREY).all()
         assert (pasted[removed] == reconstruction[removed]).all()
         assert (pasted[~removed] == original[~removed]).all()
+
+
+def test_images_padded_to_whole_patches_are_shown_without_the_padding():
+    model = model_for(pad=4)
+    images = torch.randint(0, 255, (2, 3, 7, 14), dtype=torch.uint8)
+    panels = panels_of(reconstruction_panels(model, images, [1, 2]), 2, 7, 14)
+    padded = torch.nn.functional.pad(images.float() - 100, (0, 2, 0, 1)) + 100  # the mean colour
+    whole = panels_of(reconstruction_panels(model, padded, [1, 2]), 2)
+    assert (panels == whole[:, :, :7, :14]).all()
+
+
+def test_a_model_trained_on_all_patches_shows_them_all():
+    model = model_for(loss_on='all', masking=dict(type='RandomMasking', mask_ratio=0.0))
+    images = torch.randint(0, 255, (1, 3, 8, 16), dtype=torch.uint8)
+    original, masked, reconstruction, pasted = panels_of(reconstruction_panels(model, images), 1)[
+        0
+    ]
+    assert (masked == original).all() and (pasted == original).all()
+    result = model.reconstruct(model.data_preprocessor(dict(inputs=images))['inputs'])
+    pixels = (result.images[0] * 50 + 100).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.abs(reconstruction.astype(int) - pixels).max() <= 1
 
 
 def test_the_same_keys_give_the_same_picture():

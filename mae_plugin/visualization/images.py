@@ -1,0 +1,47 @@
+"""Image files as inputs of an encoder, at any size."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae_plugin.datasets.decode import ImageSource
+from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.transforms import LoadFixedCrop
+from mae_plugin.models.vit import ViT
+
+
+def load_image(path: str | Path, vit: ViT, size: int | str | None = None) -> Tensor:
+    """One image, its aspect ratio kept as far as whole patches allow.
+
+    Args:
+        path: File of any format.
+        vit: The encoder, which sets patch size and channels.
+        size: Short side in pixels, or 'native' to leave the image as it is; that of pretraining
+            when None.
+
+    Returns:
+        (1, C, H, W) in the file's units.
+
+    Raises:
+        ValueError: If the image cannot be read, or has other channels than the encoder.
+    """
+    patch_size = vit.patch_size
+    channels = vit.patch_embed.proj.in_channels
+    try:
+        source = ImageSource(path, channels)
+        short = min(vit.grid) * patch_size if size is None else size
+        zoom = 1.0 if isinstance(short, str) else short / min(source.height, source.width)
+        # The tolerance keeps a side that is just short of a whole patch by rounding.
+        height, width = (
+            max(1, int(side * zoom / patch_size + 1e-3)) * patch_size
+            for side in (source.height, source.width)
+        )
+        crop = LoadFixedCrop(
+            (height, width), flip_prob=0, random=False, exact=True, channels=channels
+        )
+        results = crop(dict(img_path=str(path), rng=np.random.default_rng(0)))
+    except (BadImageError, OSError) as error:
+        raise ValueError(f'{path}: {error}') from error
+    return torch.as_tensor(results['img'][0])[None]
