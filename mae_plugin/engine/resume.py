@@ -13,7 +13,6 @@ from mmengine.logging import print_log
 from mae_plugin.engine.atomic import find_damage
 from mae_plugin.safe_load import safe_load
 
-
 # How long a network disk may take to show one machine what another has written, in seconds.
 _DISK_LAG = 60
 
