@@ -93,7 +93,7 @@ def test_pictures_and_held_out_loss_of_one_checkpoint(tmp_path, monkeypatch, cap
     for number in range(2):
         run_tool(
             monkeypatch, 'test', config, checkpoint, '--data-root', root, '--work-dir',
-            tmp_path / 'test', '--cfg-options', f'experiment_name=held-out{number}',
+            tmp_path / f'test{number}', '--cfg-options', f'experiment_name=held-out{number}',
         )  # fmt: skip
         text = ''.join(capsys.readouterr())
         losses.append(float(re.search(r'reconstruction/loss: ([\d.]+)', text)[1]))
