@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mae_plugin.registry import MODELS
 
+from .mae_checks import check_parts, nothing_masked
 from .masking import RandomMasking, mask_from_ids, restore_ids
 from .parts import build_part
 from .patch_embed import patch_grid, unpatchify
@@ -26,7 +27,7 @@ class Reconstruction(NamedTuple):
         images: (B, C, H, W) predicted pixels at every patch, in the normalised scale of the
             input; None for a target without pixels (tokens).
         mask: (B, L), raster order, 1 is masked.
-        loss: (B,) loss of each image on its masked patches.
+        loss: (B,) loss of each image on its masked patches; on all where none is masked.
     """
 
     images: Tensor | None
@@ -84,63 +85,12 @@ class MAE(BaseModel):
         self.mask_token = None
         if encoder_mask_tokens:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, self.backbone.embed_dims))
-        self._check_parts()
+        check_parts(self)
         # Of the class, not of this instance: copies of the model then run their own weights.
         self._masked_loss = type(self).masked_loss
         if compile:
             options = compile if isinstance(compile, dict) else {}
             self._masked_loss = torch.compile(self._masked_loss, fullgraph=True, **options)
-
-    def _check_parts(self) -> None:
-        width = self.decoder.embed.in_features
-        if width != self.backbone.embed_dims:
-            raise ValueError(
-                f"decoder.in_dims={width} differs from the encoder's width "
-                f'{self.backbone.embed_dims}'
-            )
-        if self.head.pred.in_features != self.decoder.embed_dims:
-            raise ValueError(
-                f'head.in_dims={self.head.pred.in_features} differs from '
-                f'decoder.embed_dims={self.decoder.embed_dims}'
-            )
-        target, channels = self.head.target, self.backbone.patch_embed.proj.in_channels
-        if target.patch_size != self.backbone.patch_size:
-            raise ValueError(
-                f"the target's patch_size={target.patch_size} differs from the encoder's "
-                f'{self.backbone.patch_size}'
-            )
-        if target.in_channels != channels:
-            raise ValueError(
-                f"the target's in_channels={target.in_channels} differs from the encoder's "
-                f'{channels}'
-            )
-        mean = getattr(self.data_preprocessor, 'mean', None)
-        if mean is not None and mean.numel() != channels:
-            raise ValueError(
-                f"the data preprocessor's mean has {mean.numel()} values, which differs from the "
-                f"encoder's in_channels={channels}: give one mean and one std for each channel"
-            )
-        if (self.mask_token is None) == (self.decoder.mask_token is None):
-            raise ValueError(
-                f'encoder_mask_tokens={self.mask_token is not None} needs '
-                f'decoder.with_mask_token={self.mask_token is None}: mask tokens join either '
-                'the encoder or the decoder'
-            )
-        if self.prediction_ratio is not None:
-            if not 0 < self.prediction_ratio <= self.masking.mask_ratio:
-                raise ValueError(
-                    f'prediction_ratio={self.prediction_ratio} is outside (0, mask_ratio='
-                    f'{self.masking.mask_ratio}]: it is the share of all patches to predict, '
-                    'chosen among the masked'
-                )
-            if not getattr(self.decoder, 'predicts_independently', False):
-                raise ValueError(
-                    f'prediction_ratio={self.prediction_ratio} needs a decoder whose predictions '
-                    f'do not depend on each other, not {type(self.decoder).__name__}: use '
-                    'CrossAttentionDecoder'
-                )
-            if self.loss_on == 'all':
-                raise ValueError("prediction_ratio and loss_on='all' contradict each other")
 
     def init_weights(self) -> None:
         """Initialise all parts as the official code does."""
@@ -199,14 +149,9 @@ class MAE(BaseModel):
         tokens = self.encode(inputs, ids_keep, ids_masked)
         features, ids = self.decode(inputs, tokens, ids_keep, ids_masked)
         if ids.shape[1] == 0:
-            raise self._nothing_masked(inputs)
+            grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
+            raise nothing_masked(self.masking.mask_ratio, grid)
         return self.head.loss(self.head(features), inputs, ids)
-
-    def _nothing_masked(self, inputs: Tensor) -> ValueError:
-        return ValueError(
-            f'mask_ratio={self.masking.mask_ratio} masks no patch of {tuple(inputs.shape)} '
-            "images, so there is nothing to predict: raise it, or train with loss_on='all'"
-        )
 
     def mask(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
@@ -254,20 +199,22 @@ class MAE(BaseModel):
         """Reconstruct normalised images (B, C, H, W), visible patches included.
 
         Raises:
-            ValueError: If no patch is masked.
+            ValueError: If no patch is masked, unless the model was trained for that.
         """
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         ids_keep, ids_masked = self.mask(inputs, data_samples)
-        if ids_masked.shape[1] == 0:
-            raise self._nothing_masked(inputs)
+        if ids_masked.shape[1] == 0 and self.loss_on == 'masked':
+            raise nothing_masked(self.masking.mask_ratio, grid)
         tokens = self.encode(inputs, ids_keep, ids_masked)
         features, ids = self.decode(inputs, tokens, ids_keep, ids_masked, everything=True)
         predictions = self.head(features).float()
 
-        num_masked = ids_masked.shape[1]
+        scored = ids_masked if ids_masked.shape[1] else ids
         losses = [
-            self.head.loss(predictions[i : i + 1, -num_masked:], inputs[i : i + 1], masked[None])
-            for i, masked in enumerate(ids_masked)
+            self.head.loss(
+                predictions[i : i + 1, -scored.shape[1] :], inputs[i : i + 1], image_ids[None]
+            )
+            for i, image_ids in enumerate(scored)
         ]
         pixels = self.head.target.to_pixels(predictions, inputs, ids)
         if pixels is not None:

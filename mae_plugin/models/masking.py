@@ -95,6 +95,21 @@ class Masking(nn.Module):
         """Show the ratio when the model is printed."""
         return f'mask_ratio={self.mask_ratio}'
 
+    def num_keep(self, grid: Grid) -> int:
+        """How many patches of a grid (h, w) stay visible: K.
+
+        Raises:
+            ValueError: If none would.
+        """
+        length = grid[0] * grid[1]
+        kept = int(length * (1 - self.mask_ratio))
+        if kept < 1:
+            raise ValueError(
+                f'mask_ratio={self.mask_ratio} keeps none of the {length} patches of a '
+                f'{grid[0]}x{grid[1]} grid: lower it, or use larger images or smaller patches'
+            )
+        return kept
+
     @abstractmethod
     def score(self, noise: Tensor, grid: Grid) -> Tensor:
         """Turn uniform noise (B, L) into scores (B, L); patches of least score are kept."""
@@ -124,12 +139,8 @@ class Masking(nn.Module):
         Raises:
             ValueError: If nothing would be kept.
         """
+        self.num_keep(grid)
         length = grid[0] * grid[1]
-        if int(length * (1 - self.mask_ratio)) < 1:
-            raise ValueError(
-                f'mask_ratio={self.mask_ratio} keeps none of the {length} patches of a '
-                f'{grid[0]}x{grid[1]} grid: lower it, or use larger images or smaller patches'
-            )
         draws = length * self.noise_per_patch
         if keys is not None:
             noise = hashed_noise(keys.to(device, non_blocking=True), draws)

@@ -7,10 +7,11 @@ from tiny_mae import official_predictions, tiny_mae
 
 from mae_plugin.models import MAE
 from mae_plugin.models.mae import sample_keys
-from mae_plugin.models.masking import mask_from_ids, restore_ids
+from mae_plugin.models.masking import RandomMasking, mask_from_ids, restore_ids
 from mae_plugin.models.patch_embed import patchify, unpatchify
 
 IN_ENCODER = dict(encoder_mask_tokens=True, decoder=dict(with_mask_token=False))
+NOTHING_MASKED = dict(masking=dict(type='RandomMasking', mask_ratio=0.0), loss_on='all')
 VARIANTS = {
     'default': dict(),
     'mask tokens in the encoder': IN_ENCODER,
@@ -23,6 +24,7 @@ VARIANTS = {
     '12 channels': dict(channels=12),
     '1 channel, patch 8': dict(channels=1, patch_size=8),
     'one decoder block': dict(decoder=dict(depth=1)),
+    'nothing masked, loss on all': NOTHING_MASKED,
 }
 
 
@@ -222,6 +224,12 @@ ERRORS = {
     r'mask_ratio=1.2 is outside \[0, 1\)': dict(
         masking=dict(type='RandomMasking', mask_ratio=1.2)
     ),
+    'mask_ratio=0.0 masks no patch of a 4x4 grid.*raise it': dict(
+        masking=dict(type='RandomMasking', mask_ratio=0.0)
+    ),
+    'mask_ratio=0.97 keeps none of the 16 patches of a 4x4 grid': dict(
+        masking=dict(type='GridMasking', mask_ratio=0.97)
+    ),
     "the target's in_channels=1 differs from the encoder's 3": dict(
         target=dict(PIXELS, in_channels=1)
     ),
@@ -249,12 +257,19 @@ def test_unknown_mode_is_named():
 
 
 @pytest.mark.parametrize('mode', ['loss', 'predict'])
-def test_nothing_masked_is_named(mode):
-    model = tiny_mae(masking=dict(type='RandomMasking', mask_ratio=0.0))
-    with pytest.raises(ValueError, match=r'mask_ratio=0.0 masks no patch'):
+def test_a_masking_set_later_that_masks_nothing_is_named(mode):
+    model = tiny_mae()
+    model.masking = RandomMasking(0.0)
+    with pytest.raises(ValueError, match=r'mask_ratio=0.0 masks no patch of a 4x4 grid'):
         model(torch.zeros(1, 3, 16, 16), mode=mode)
 
 
-def test_nothing_masked_is_an_autoencoder_when_all_patches_count():
-    model = tiny_mae(masking=dict(type='RandomMasking', mask_ratio=0.0), loss_on='all')
-    assert model(torch.randn(1, 3, 16, 16), mode='loss')['loss'] > 0
+@pytest.mark.parametrize('decoder', ['MAEDecoder', 'CrossAttentionDecoder'])
+def test_nothing_masked_is_an_autoencoder_when_all_patches_count(decoder):
+    model = tiny_mae(decoder=dict(type=decoder), **NOTHING_MASKED).eval()
+    images = batch_for(model)
+    result = model.reconstruct(images)
+    assert not result.mask.any() and result.images.shape == images.shape
+    loss = model(images, mode='loss')['loss'].detach()
+    torch.testing.assert_close(result.loss.mean(), loss)
+    assert result.loss[0] != result.loss[1]

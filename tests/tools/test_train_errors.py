@@ -31,6 +31,14 @@ ERRORS = {
         ['model.masking.mask_ratio=1.0'],
         ['mask_ratio=1.0 is outside [0, 1)', '0.75'],
     ),
+    'nothing masked': (
+        ['model.masking.mask_ratio=0.0'],
+        ['mask_ratio=0.0 masks no patch of a 4x4 grid', "loss_on='all'"],
+    ),
+    'nothing kept': (
+        ['model.masking.mask_ratio=0.99'],
+        ['mask_ratio=0.99 keeps none of the 16 patches', 'lower it'],
+    ),
     'mask_ratio below 0': (['model.masking.mask_ratio=-0.5'], ['mask_ratio=-0.5 is outside']),
     'unknown arch': (
         [BACKBONE + 'arch=giant'],
