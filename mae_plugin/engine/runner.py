@@ -117,11 +117,13 @@ def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
         return
     patch_size = cfg.model.backbone.get('patch_size', 16)
     channels = cfg.model.backbone.get('in_channels', 3)
+    divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
         for transform in dataset.get('pipeline') or []:
             if 'size' in transform:
-                patch_grid(to_2tuple(transform.size), patch_size)
+                padded = [side + -side % divisor for side in to_2tuple(transform.size)]
+                patch_grid(padded, patch_size)
             if 'Load' in transform.type and transform.get('channels', 3) != channels:
                 raise ValueError(
                     f'{loader}: {transform.type} gives {transform.get("channels", 3)} channels, '

@@ -1,9 +1,13 @@
-"""Options of `tools/train.py`: precision, in OpenMMLab's order too."""
+"""Options of runs: precision, in OpenMMLab's order too, and padding."""
 
+import json
 import sys
 
 import pytest
-from front_door import ROOT, tiny_config, train, write_images
+from front_door import ROOT, run_tool, tiny_config, train, write_images
+from PIL import Image
+
+from mae_plugin.visualization.reconstruction import GAP
 
 
 @pytest.fixture
@@ -69,3 +73,23 @@ def test_a_run_in_float32_instead(monkeypatch, tmp_path):
         '--amp', 'float32', options=options,
     )  # fmt: skip
     assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+
+
+def test_images_padded_to_whole_patches(monkeypatch, tmp_path):
+    images = write_images(tmp_path / 'images', 2)
+    config = tiny_config(tmp_path / 'tiny.py', img_size=(20, 16))
+    options = [
+        'model.data_preprocessor.pad_size_divisor=4',
+        'train_dataloader.dataset.pipeline.0.size=(18,14)',
+        'test_dataloader.dataset.pipeline.0.size=(17,13)',
+    ]
+    train(monkeypatch, config, images, tmp_path / 'run', options=options)
+    (picture,) = (tmp_path / 'run').glob('*/vis_data/vis_image/reconstruction_*.png')
+    width, height = Image.open(picture).size
+    assert width % (4 * 14 + 3 * GAP) == 0 and height % (2 * 18 + GAP) == 0
+    run_tool(
+        monkeypatch, 'test', config, tmp_path / 'run/epoch_1.pth', '--data-root', images,
+        '--work-dir', tmp_path / 'test', '--cfg-options', *options, 'experiment_name=padded',
+    )  # fmt: skip
+    (result,) = (tmp_path / 'test').rglob('*.json')
+    assert json.loads(result.read_text())['reconstruction/loss'] > 0
