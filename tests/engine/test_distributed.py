@@ -146,7 +146,7 @@ def test_a_signal_to_one_process_ends_all_and_each_gets_its_random_state_back(tm
         made['randomness'].update(diff_rank_seed=True)
         made['model'].update(delay=0.05)
         made['default_hooks']['checkpoint'].update(interval=100)
-        made['custom_hooks'].append(dict(type='PreemptionHook'))
+        made['custom_hooks'].append(dict(type='PreemptionHook', lag=2))
         return made
 
     run(config('whole'), world=2)

@@ -18,6 +18,7 @@ from tiny_run import (
 )
 
 from mae_plugin.datasets.sampler import StreamSampler
+from mae_plugin.engine.hooks import PreemptionHook
 from mae_plugin.engine.resume import find_resumable
 from mae_plugin.safe_load import safe_load
 
@@ -133,6 +134,17 @@ def test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly(tmp_path, num
     assert log_lines(tmp_path / 'parts') == log_lines(tmp_path / 'whole')
     # The extra file went when regular ones followed, and max_keep_ckpts=1 held.
     assert [path.name for path in (tmp_path / 'parts').glob('*.pth')] == ['iter_15.pth']
+
+
+def test_what_processes_agreed_is_read_a_fixed_number_of_iterations_later():
+    hook = PreemptionHook(lag=2)
+    answers = []
+    for received in (0, 0, 0, 15, 15, 15, 15):
+        hook._received = received
+        answers.append(hook._agree())
+    assert answers == [0, 0, 0, 0, 0, 15, 15]
+    with pytest.raises(ValueError, match='lag=-1'):
+        PreemptionHook(lag=-1)
 
 
 def faulty(tmp_path, name, **changes):

@@ -9,6 +9,8 @@ from tiny_run import build_runner, tiny_config
 from mae_plugin.engine import launch
 
 ENVIRONMENT = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
+# What the code under test would set for good.
+ENVIRONMENT |= dict(MASTER_PORT='29500', OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
 
 
 @pytest.fixture
