@@ -93,10 +93,11 @@ class MAE(BaseModel):
             self._masked_loss = torch.compile(self._masked_loss, fullgraph=True, **options)
 
     def init_weights(self) -> None:
-        """Initialise all parts as the official code does."""
-        super().init_weights()
-        if self.mask_token is not None:
+        """Initialise all parts as the official code does, once."""
+        # Before the rest: a checkpoint of `init_cfg`, read last, replaces it.
+        if self.mask_token is not None and not self.is_init:
             nn.init.normal_(self.mask_token, std=0.02)
+        super().init_weights()
 
     def forward(
         self,

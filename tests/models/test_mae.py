@@ -159,6 +159,20 @@ def test_train_and_test_steps_go_through_the_preprocessor():
         assert torch.equal(one.reconstruction, other.reconstruction)
 
 
+def test_mask_tokens_of_the_encoder_are_drawn_once_and_a_checkpoint_replaces_them(tmp_path):
+    model = tiny_mae(**IN_ENCODER)
+    drawn = model.mask_token.detach().clone()
+    assert 0.005 < drawn.std() < 0.05
+    model.init_weights()
+    assert torch.equal(model.mask_token, drawn)
+
+    torch.nn.init.constant_(model.mask_token, 0.5)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'mae.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'mae.pth'))
+    other = tiny_mae(init_cfg=pretrained, **IN_ENCODER)
+    assert torch.equal(other.mask_token, model.mask_token)
+
+
 def test_a_step_moves_all_but_the_positions():
     model = tiny_mae()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
