@@ -1,16 +1,14 @@
 """Say in words what a checkpoint holds, and what loading it would do."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mae_plugin.models.decoder import MAEDecoder
 from mae_plugin.models.mae import MAE
 from mae_plugin.models.masking import RandomMasking
-from mae_plugin.models.pos_embed import sincos_pos_embed
+from mae_plugin.models.pos_embed import Grid, sincos_pos_embed
 from mae_plugin.models.reconstruction_head import ReconstructionHead
 from mae_plugin.models.targets import PixelTarget
 from mae_plugin.models.vit import ARCHS, ViT
@@ -20,6 +18,7 @@ from .fit import Sizes, sizes
 from .load import adapt
 from .recognise import Recognised, recognise
 from .report import LoadReport, shorten
+from .resize import find_grid
 
 
 def describe(content: Mapping[str, Any], source: str, prefix: str | None = None) -> str:
@@ -42,7 +41,7 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
         source,
         f'  layout     {found.format.name}, encoder under {found.root!r}',
         f'  encoder    {size}',
-        f'  positions  {_positions(found.encoder, size)}',
+        f'  positions  {_positions(found, size)}',
         f'  extras     {", ".join(_extras(found)) or "none"}',
         f'  loaded into (num_heads={_num_heads(size)} assumed: no key tells)',
     ]
@@ -56,27 +55,34 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
     return '\n'.join(lines)
 
 
-def _positions(encoder: Mapping[str, Tensor], size: Sizes) -> str:
-    table = encoder.get('pos_embed')
+def _grid(found: Recognised) -> Grid | None:
+    """Grid of the position embeddings; None if there are none, or nothing tells their shape."""
+    table = found.encoder.get('pos_embed')
+    if table is None or found.grid is not None:
+        return found.grid
+    try:
+        return find_grid(table, None, 'cls_token' in found.encoder)[1]
+    except ValueError:
+        return None
+
+
+def _positions(found: Recognised, size: Sizes) -> str:
+    table, grid = found.encoder.get('pos_embed'), _grid(found)
     if table is None:
         return 'none'
-    side = _side(size)
-    if side is None:
-        return f'{size.positions} rows, not a square grid'
+    if grid is None:
+        return f'{size.positions} rows, of no grid that can be told'
+    h, w = grid
     kind = 'learned or resized'
     if size.width % 4 == 0:
-        sincos = sincos_pos_embed(size.width, (side, side))
-        if torch.allclose(table[:, -side * side :].float(), sincos, atol=1e-4):
+        sincos = sincos_pos_embed(size.width, grid)
+        if torch.allclose(table[:, -h * w :].float(), sincos, atol=1e-4):
             kind = 'fixed sin-cos'
-    return f'{side}x{side} grid (images of {side * size.patch_size} pixels), {kind}'
+    return f'{h}x{w} grid (images of {_pixels(h * size.patch_size, w * size.patch_size)}), {kind}'
 
 
-def _side(size: Sizes) -> int | None:
-    """Side of the square grid, with or without the class token's row; None if there is none."""
-    for length in (size.positions - 1, size.positions):
-        if length > 0 and math.isqrt(length) ** 2 == length:
-            return math.isqrt(length)
-    return None
+def _pixels(height: int, width: int) -> str:
+    return f'{height} pixels' if height == width else f'{height}x{width} pixels'
 
 
 def _extras(found: Recognised) -> list[str]:
@@ -121,7 +127,8 @@ def _models(found: Recognised, size: Sizes) -> dict[str, Any]:
         num_heads=_num_heads(size),
         mlp_ratio=size.hidden / size.width,
     )
-    img_size = (_side(size) or 224 // size.patch_size) * size.patch_size
+    side = 224 // size.patch_size
+    img_size = tuple(length * size.patch_size for length in _grid(found) or (side, side))
     shared: dict[str, Any] = dict(img_size=img_size, patch_size=size.patch_size)
     encoder = shared | dict(in_channels=size.in_channels, with_cls_token=size.cls_token)
     decoder: dict[str, Any] = dict(embed_dims=512, depth=8) | _decoder(found)

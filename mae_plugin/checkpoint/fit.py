@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mae_plugin.models.pos_embed import Grid
 from mae_plugin.models.vit import ARCHS, ViT
 
 from .report import shorten
@@ -63,13 +64,14 @@ def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
 
 
 def fit_encoder(
-    encoder: Mapping[str, Tensor], trunk: ViT
+    encoder: Mapping[str, Tensor], trunk: ViT, grid: Grid | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Adapt an encoder to a trunk of the same width and depth.
 
     Args:
         encoder: Tensors under our names.
         trunk: The model.
+        grid: Grid of the encoder's positions, where it is known.
 
     Returns:
         Tensors to load, each of the trunk's shape, and for each one that was changed, how.
@@ -90,7 +92,11 @@ def fit_encoder(
             'it has no class token: build the model with with_cls_token=False', theirs, ours
         )
     _fit_patches(state, own, changed)
-    _fit_positions(state, trunk, theirs.cls_token, changed)
+    if 'pos_embed' in state:
+        state['pos_embed'], how = fit_pos_embed(
+            state['pos_embed'], trunk.grid, trunk.num_prefix_tokens, theirs.cls_token, grid
+        )
+        changed.update({'pos_embed': how} if how else {})
     _fit_qkv_bias(state, own, changed)
     _fit_layer_scale(state, own, changed)
     _fit_relative_positions(state, own, changed)
@@ -129,21 +135,6 @@ def _fit_patches(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]
     if 'patch_embed.proj.bias' not in state:
         state['patch_embed.proj.bias'] = weight.new_zeros(weight.shape[0])
         changed['patch_embed.proj.bias'] = 'zero, the file has none'
-
-
-def _fit_positions(
-    state: dict[str, Tensor], trunk: ViT, has_cls_token: bool, changed: dict[str, str]
-) -> None:
-    old = state.get('pos_embed')
-    if old is None:
-        return
-    new = fit_pos_embed(old, trunk.grid, trunk.num_prefix_tokens, has_cls_token)
-    if new is not old:
-        state['pos_embed'] = new
-        changed['pos_embed'] = (
-            f'{old.shape[1]} to {new.shape[1]} rows for a grid of '
-            f'{trunk.grid[0]}x{trunk.grid[1]}, bicubic'
-        )
 
 
 def _fit_qkv_bias(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mae_plugin.models.pos_embed import Grid
 from mae_plugin.models.vit import ViT
 from mae_plugin.safe_load import safe_load
 
@@ -103,7 +104,7 @@ def adapt(
     for name, trunk in trunks.items():
         try:
             found = recognise(content, prefix, prefer=location + name)
-            fitted, how = fit_encoder(found.encoder, trunk)
+            fitted, how = fit_encoder(found.encoder, trunk, found.grid)
         except ValueError as error:
             raise ValueError(
                 f'cannot load {source} into {type(trunk).__name__}: {error}'
@@ -115,7 +116,7 @@ def adapt(
     found = next(iter(read.values()))
     beside = {key.removeprefix(location): tensor for key, tensor in found.rest.items()}
     beside = {key: tensor for key, tensor in beside.items() if key not in state}
-    state.update(_fit_beside(beside, module, own, changed))
+    state.update(_fit_beside(beside, module, own, changed, found.grid))
     changed = {key: how for key, how in changed.items() if key in state}
     used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
     keys = [*found.encoder_keys, *found.rest_keys, *found.dropped]
@@ -159,6 +160,7 @@ def _fit_beside(
     module: nn.Module,
     own: Mapping[str, Tensor],
     changed: dict[str, str],
+    grid: Grid | None,
 ) -> dict[str, Tensor]:
     """What can be loaded of that which stands beside the encoder, such as decoder and heads.
 
@@ -166,12 +168,11 @@ def _fit_beside(
     """
     known = {key: tensor for key, tensor in beside.items() if key in own}
     positions = 'decoder.pos_embed'
-    if positions in known and known[positions].shape != own[positions].shape:
+    if positions in known:
         decoder = module.get_submodule('decoder')
         if known[positions].shape[2] == decoder.embed_dims:
-            known[positions] = fit_pos_embed(known[positions], decoder.grid, 1)
-            h, w = decoder.grid
-            changed[positions] = f'resized to a grid of {h}x{w}, bicubic'
+            known[positions], how = fit_pos_embed(known[positions], decoder.grid, 1, source=grid)
+            changed.update({positions: how} if how else {})
     unfit = {_unit(key) for key, tensor in known.items() if tensor.shape != own[key].shape}
     unfit |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
     return {key: tensor for key, tensor in known.items() if _unit(key) not in unfit}

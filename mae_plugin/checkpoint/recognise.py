@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.utils import to_2tuple
 from torch import Tensor
+
+from mae_plugin.models.patch_embed import patch_grid
+from mae_plugin.models.pos_embed import Grid
+from mae_plugin.stored_config import literal_config
 
 from .formats import FORMATS, HARMLESS, INSIDE_ENCODER, NO_WEIGHTS, SECOND_COPY, Format
 from .report import shorten
@@ -29,6 +34,7 @@ class Recognised(NamedTuple):
         encoder_keys: The file's keys of ``encoder`` and the names that they got there.
         rest_keys: The file's keys of ``rest`` and the names that they got there.
         dropped: The file's keys that change no output and were left out.
+        grid: Grid of the position embeddings, if the file says it (this project's runs do).
     """
 
     format: Format
@@ -38,6 +44,7 @@ class Recognised(NamedTuple):
     encoder_keys: dict[str, str]
     rest_keys: dict[str, str]
     dropped: list[str]
+    grid: Grid | None = None
 
 
 def flatten(content: Mapping[Any, Any], prefix: str = '') -> dict[str, Tensor]:
@@ -76,7 +83,20 @@ def recognise(
         for form in FORMATS
         if form.patch == patch and all(_any_key(mark, flat) for mark in form.marks)
     )
-    return _translate(flat, found, root)
+    translated = _translate(flat, found, root)
+    return translated._replace(grid=_stored_grid(content, translated.encoder))
+
+
+def _stored_grid(content: Mapping[str, Any], encoder: dict[str, Tensor]) -> Grid | None:
+    """The patch grid of the config that a run keeps beside its weights, if it fits them."""
+    try:
+        model = literal_config(content['meta']['cfg'])['model']
+        backbone = model.get('module', model)['backbone']
+        img_size, patch_size = backbone.get('img_size', 224), backbone.get('patch_size', 16)
+        h, w = patch_grid(to_2tuple(img_size), patch_size)
+        return (h, w) if encoder['pos_embed'].shape[1] - h * w in (0, 1) else None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None  # no config, or one that describes something else
 
 
 def _any_key(pattern: str, keys: Iterable[str]) -> bool:

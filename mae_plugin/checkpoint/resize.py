@@ -10,79 +10,114 @@ from mae_plugin.models.pos_embed import Grid, resize_pos_embed
 
 
 def fit_pos_embed(
-    pos_embed: Tensor, target: Grid, num_prefix_tokens: int, has_cls_token: bool = True
-) -> Tensor:
+    pos_embed: Tensor,
+    target: Grid,
+    num_prefix_tokens: int,
+    has_cls_token: bool = True,
+    source: Grid | None = None,
+) -> tuple[Tensor, str]:
     """Bring position embeddings to another grid, with or without the class token's row.
 
-    The file does not say what grid its rows form: see :func:`find_grid`. A missing row for the
-    class token becomes zero, which is what a file without one adds to its class token.
+    A missing row for the class token becomes zero, which is what a file without one adds to its
+    class token.
 
     Args:
         pos_embed: (1, N, D).
         target: Grid (h, w) wanted.
         num_prefix_tokens: Rows wanted before the grid, 0 or 1.
         has_cls_token: Whether the file has a class token, so that a row for it is likely.
+        source: Grid of ``pos_embed`` where it is known; else see :func:`find_grid`.
 
     Returns:
-        (1, num_prefix_tokens + h·w, D).
+        (1, num_prefix_tokens + h·w, D), and what was done in words, '' for nothing.
 
     Raises:
         ValueError: If the rows form no grid that can be told.
     """
-    num_prefix, grid = find_grid(pos_embed, target, has_cls_token)
-    pos_embed = resize_pos_embed(pos_embed, grid, target, num_prefix)
+    if source is None:
+        num_prefix, source = find_grid(pos_embed, target, has_cls_token)
+    else:
+        num_prefix = pos_embed.shape[1] - source[0] * source[1]
+    how = []
+    if tuple(source) != tuple(target):
+        how.append('a grid of {}x{} to a grid of {}x{}, bicubic'.format(*source, *target))
+    pos_embed = resize_pos_embed(pos_embed, source, target, num_prefix)
     if num_prefix > num_prefix_tokens:
-        return pos_embed[:, 1:]
-    if num_prefix < num_prefix_tokens:
-        return torch.cat([torch.zeros_like(pos_embed[:, :1]), pos_embed], dim=1)
-    return pos_embed
+        how.append("without the class token's row")
+        pos_embed = pos_embed[:, 1:]
+    elif num_prefix < num_prefix_tokens:
+        how.append('a zero row for the class token')
+        pos_embed = torch.cat([torch.zeros_like(pos_embed[:, :1]), pos_embed], dim=1)
+    return pos_embed, '; '.join(how)
 
 
-def find_grid(pos_embed: Tensor, target: Grid, has_cls_token: bool) -> tuple[int, Grid]:
+def find_grid(pos_embed: Tensor, target: Grid | None, has_cls_token: bool) -> tuple[int, Grid]:
     """Rows for the class token (0 or 1) and the grid (h, w) of a file's position embeddings.
 
-    As many patches as the model has form the model's grid, a square number a square, and else a
-    grid of the model's aspect ratio is looked for. Where the first two compete (196 rows for a
-    model of 7x28), the one whose vertical neighbours are more alike wins.
+    No file says what grid its rows form, and 196 of them may be 14x14 or 7x28. But neighbours
+    have similar positions: laid out wrongly, a table is much rougher. The expected grid (of the
+    model's size, a square, or of the model's aspect ratio) is believed unless another one is
+    clearly smoother.
 
     Args:
         pos_embed: (1, N, D).
-        target: Grid (h, w) of the model.
+        target: Grid (h, w) of the model, if there is one.
         has_cls_token: Whether the file has a class token.
 
     Raises:
-        ValueError: If none of this fits.
+        ValueError: If no grid is expected, and none is clearly the smoothest.
     """
     rows = pos_embed.shape[1]
     prefixes = (1, 0) if has_cls_token else (0, 1)
-    for find in (_same_or_square, _same_aspect):
-        for num_prefix in prefixes:
-            grids = find(rows - num_prefix, target)
-            if grids:
-                table = pos_embed[0, num_prefix:].float()
-                return num_prefix, min(grids, key=lambda grid: _roughness(table, grid))
+    grids = {
+        (prefix, grid): _roughness(pos_embed[0, prefix:].float(), grid)
+        for prefix in prefixes
+        for grid in _candidates(rows - prefix, target)
+    }
+    expected = _expected_grid(target, prefixes, grids)
+    ranked = sorted(grids, key=grids.__getitem__)
+    if expected and not grids[ranked[0]] < 0.75 * grids[expected]:
+        return expected
+    if ranked and not any(grids[ranked[0]] >= 0.9 * grids[other] for other in ranked[1:]):
+        return ranked[0]
     raise ValueError(
-        f"pos_embed has {rows} rows, which form neither a square nor a grid of the model's "
-        f'aspect ratio {target[0]}:{target[1]}: build the model with the `img_size` of the file'
+        f'pos_embed has {rows} rows, and nothing tells which grid they form: no square, not the '
+        "model's aspect ratio, and none is clearly the smoothest. Build the model with the "
+        '`img_size` of the file'
     )
 
 
-def _same_or_square(length: int, target: Grid) -> list[Grid]:
-    side = math.isqrt(length)
-    same = [target] if length == target[0] * target[1] else []
-    return same + [(side, side)] * (length > 0 and side * side == length)
+def _candidates(length: int, target: Grid | None) -> list[Grid]:
+    """Grids of so many patches; a single row only for a model that has one, as all fit one."""
+    pairs = [(h, length // h) for h in range(1, length + 1) if length % h == 0]
+    return [(h, w) for h, w in pairs if min(h, w) > 1 or h == w or 1 in (target or ())]
 
 
-def _same_aspect(length: int, target: Grid) -> list[Grid]:
-    h = round(math.sqrt(length * target[0] / target[1]))
-    fits = h > 0 and length % h == 0 and h * target[1] == length // h * target[0]
-    return [(h, length // h)] if fits else []
+def _expected_grid(
+    target: Grid | None, prefixes: tuple[int, ...], grids: dict[tuple[int, Grid], float]
+) -> tuple[int, Grid] | None:
+    """Of the grids that anyone would think of first, the smoothest."""
+    for is_expected in (_is_same_or_square, _has_same_aspect):
+        for prefix in prefixes:
+            found = [key for key in grids if key[0] == prefix and is_expected(key[1], target)]
+            if found:
+                return min(found, key=grids.__getitem__)
+    return None
+
+
+def _is_same_or_square(grid: Grid, target: Grid | None) -> bool:
+    return grid[0] == grid[1] or grid == target
+
+
+def _has_same_aspect(grid: Grid, target: Grid | None) -> bool:
+    return target is not None and grid[0] * target[1] == grid[1] * target[0]
 
 
 def _roughness(table: Tensor, grid: Grid) -> float:
-    """Mean square difference of vertical neighbours of (L, D) rows laid out on a grid."""
-    w = grid[1]
-    return (table[w:] - table[:-w]).square().mean().item() if len(table) > w else math.inf
+    """Mean square difference of neighbours of (L, D) rows laid out on a grid."""
+    table = table.unflatten(0, grid)
+    steps = [table.diff(dim=dim).square().mean(-1).flatten() for dim in (0, 1)]
+    return torch.cat(steps).mean().item() if max(grid) > 1 else 0.0
 
 
 def resize_rel_pos(rel_pos: Tensor, length: int) -> Tensor:
@@ -101,11 +136,12 @@ def resize_patch_projection(weight: Tensor, patch_size: int) -> Tensor:
     the least-squares sense when shrinking. Beyer et al. 2022, arXiv 2212.08013, section 3.4.
     """
     old = weight.shape[-1]
+    # In float64 on the CPU, whatever the weight's device: the matrix is small.
     basis = torch.eye(old * old, dtype=torch.float64).reshape(-1, 1, old, old)
     size = (patch_size, patch_size)
     resize = F.interpolate(basis, size=size, mode='bicubic', antialias=True).flatten(1).T
     pinv = torch.linalg.pinv(resize.T)
-    resized = weight.double().flatten(2) @ pinv.T
+    resized = weight.float().flatten(2) @ pinv.T.to(weight.device, torch.float32)
     return resized.unflatten(2, size).to(weight.dtype)
 
 

@@ -216,6 +216,31 @@ def test_inspect_tool(tmp_path, capsys, monkeypatch):
     assert f'{bad}\n  cannot be used: no ViT encoder' in err
 
 
+@pytest.mark.parametrize('noise', [0.0, 5.0])
+def test_inspect_takes_the_grid_from_the_file(noise, tmp_path, capsys, monkeypatch):
+    """A run on images of 48x80 pixels; positions that tell nothing need the run's config."""
+    monkeypatch.setattr(sys, 'argv', [])
+    model = mae(size=(48, 80))
+    model.backbone.pos_embed.data += noise * torch.randn_like(model.backbone.pos_embed)
+    run = our_run(model)
+    if noise:
+        run['meta']['cfg'] = f'model = dict(backbone=dict(img_size=(48, 80), patch_size={PATCH}))'
+    assert run_tool('inspect_checkpoint', save(run, tmp_path / 'f')) == 0
+    out = capsys.readouterr().out
+    assert '6x10 grid (images of 48x80 pixels)' in out
+    assert ('fixed sin-cos' in out) == (not noise)
+    assert 'refused' not in out and out.count('left at initialisation: nothing') == 3
+
+
+def test_inspect_tells_a_grid_that_cannot_be_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [])
+    state = vit(img_size=(48, 80)).state_dict()
+    state['pos_embed'] = torch.zeros_like(state['pos_embed'])
+    assert run_tool('inspect_checkpoint', save(state, tmp_path / 'f')) == 0
+    out = capsys.readouterr().out
+    assert '61 rows, of no grid that can be told' in out and 'refused: ' in out
+
+
 def test_inspect_tells_refusals(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [])
     assert (

@@ -21,6 +21,7 @@ from mae_plugin.models import (
     ViT,
     ViTBackbone,
 )
+from mae_plugin.models.pos_embed import resize_pos_embed
 
 from . import peers
 from .peers import ARCH, DEPTH, DIMS, GRID, PATCH, SIZE
@@ -30,7 +31,7 @@ def vit(**kwargs) -> ViT:
     return ViT(**(dict(arch=ARCH, img_size=SIZE, patch_size=PATCH) | kwargs)).eval()
 
 
-def mae(decoder_dims: int = 32, size: int = SIZE) -> MAE:
+def mae(decoder_dims: int = 32, size: int | tuple[int, int] = SIZE) -> MAE:
     shared = dict(img_size=size, patch_size=PATCH)
     return MAE(
         backbone=ViT(ARCH, **shared),
@@ -348,6 +349,54 @@ def test_decoder_that_does_not_fit_is_reported(tmp_path):
     assert {'decoder_embed.weight', 'decoder_pred.bias'} <= set(report.ignored)
 
 
+def wide_mae() -> MAE:
+    """Trained on images of 16x64 pixels: a grid of 2x8, as many patches as 4x4 has."""
+    return mae(size=(16, 64))
+
+
+def check_wide(report, model, source):
+    """The positions of a square model that was loaded from :func:`wide_mae`."""
+    expected = resize_pos_embed(source.backbone.pos_embed, (2, 8), (GRID, GRID))
+    assert torch.equal(model.backbone.pos_embed, expected)
+    expected = resize_pos_embed(source.decoder.pos_embed, (2, 8), (GRID, GRID))
+    assert torch.equal(model.decoder.pos_embed, expected)
+    for name in ('backbone.pos_embed', 'decoder.pos_embed'):
+        assert report.changed[name] == 'a grid of 2x8 to a grid of 4x4, bicubic'
+
+
+def test_as_many_patches_in_another_shape(tmp_path):
+    source, model = wide_mae(), mae()
+    report = load_pretrained(model, save(source.state_dict(), tmp_path / 'f'))
+    check_wide(report, model, source)
+
+
+def test_own_run_says_its_grid(tmp_path):
+    """Positions without any structure: what the run's config says is believed."""
+    source, model = peers.randomise(wide_mae()), mae()
+    cfg = f"model = dict(backbone=dict(img_size=(16, 64), patch_size={PATCH}), type='MAE')\n"
+    content = dict(state_dict=source.state_dict(), meta=dict(cfg=cfg))
+    report = load_pretrained(model, save(content, tmp_path / 'f'))
+    check_wide(report, model, source)
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        'import os',
+        'model = 3',
+        "model = dict(backbone=dict(type='ResNet'))",
+        "model = dict(backbone=dict(img_size='large'))",
+        f'model = dict(backbone=dict(img_size=99, patch_size={PATCH}))',
+        f'model = dict(backbone=dict(img_size={2 * SIZE}, patch_size={PATCH}))',
+    ],
+)
+def test_config_that_does_not_fit_the_rows_is_passed_over(cfg, tmp_path):
+    source, model = mae(), mae()
+    content = dict(state_dict=source.state_dict(), meta=dict(cfg=cfg))
+    report = load_pretrained(model, save(content, tmp_path / 'f'))
+    assert not report.changed
+
+
 def test_report_reads_well_and_is_logged(tmp_path):
     state = peers.official_full().content
     model = vit(final_norm=True, img_size=2 * SIZE)
@@ -362,7 +411,7 @@ def test_report_reads_well_and_is_logged(tmp_path):
     assert str(report).splitlines() == [
         f'Loaded {tmp_path}/f.pth (MAE, official, with decoder)',
         '  loaded: 27 tensors as they are',
-        '  changed: pos_embed: 17 to 65 rows for a grid of 8x8, bicubic',
+        '  changed: pos_embed: a grid of 4x4 to a grid of 8x8, bicubic',
         '  left at initialisation: norm.weight, norm.bias',
         '  ignored in the file: mask_token, decoder_pos_embed, decoder_embed.* (2), '
         'decoder_norm.* (2), decoder_pred.* (2), decoder_blocks.* (24)',

@@ -19,7 +19,9 @@ def test_positions_square_as_timm():
 
     table = torch.randn(1, 1 + 14 * 14, 16)
     expected = resample_abs_pos_embed(table, [18, 18], antialias=False)
-    torch.testing.assert_close(fit_pos_embed(table, (18, 18), 1), expected)
+    fitted, how = fit_pos_embed(table, (18, 18), 1)
+    torch.testing.assert_close(fitted, expected)
+    assert how == 'a grid of 14x14 to a grid of 18x18, bicubic'
 
 
 @pytest.mark.parametrize('rows_for_cls', [0, 1])
@@ -31,13 +33,15 @@ def test_positions_to_another_shape(rows_for_cls, wanted_for_cls):
     resized = F.interpolate(patches.permute(0, 3, 1, 2), size=(4, 8), mode='bicubic')
     row = cls if rows_for_cls and wanted_for_cls else torch.zeros(1, wanted_for_cls, 8)
     expected = torch.cat([row, resized.flatten(2).mT], dim=1)
-    fitted = fit_pos_embed(table, (4, 8), wanted_for_cls, has_cls_token=bool(rows_for_cls))
+    fitted, how = fit_pos_embed(table, (4, 8), wanted_for_cls, bool(rows_for_cls))
     torch.testing.assert_close(fitted, expected)
+    assert ('class token' in how) == (rows_for_cls != wanted_for_cls)
 
 
 def test_positions_that_fit_are_the_same_tensor():
     table = torch.randn(1, 1 + 3 * 5, 8)
-    assert fit_pos_embed(table, (3, 5), 1) is table
+    fitted, how = fit_pos_embed(table, (3, 5), 1)
+    assert fitted is table and not how
 
 
 @pytest.mark.parametrize(
@@ -50,16 +54,39 @@ def test_positions_that_fit_are_the_same_tensor():
         ((7, 28), (7, 28), 1, True),
         ((10, 6), (20, 12), 1, True),
         ((10, 6), (20, 12), 0, False),
+        # Neither the model's shape nor a square, in spite of the number of rows:
+        ((7, 28), (14, 14), 1, True),
+        ((28, 7), (14, 14), 0, False),
+        ((4, 9), (18, 2), 1, True),
+        ((10, 6), (14, 14), 1, True),  # 160x96 pixels into a square model
+        ((6, 10), (14, 14), 1, True),
+        ((8, 64), (14, 14), 1, True),  # a spectrogram
+        ((5, 13), (14, 14), 1, True),  # 66 rows would be 6x11 without the class token
+        ((12, 16), None, 1, True),
+        ((14, 14), None, 1, True),
     ],
 )
-def test_grid_is_told_from_the_rows(grid, target, cls_row, has_cls_token):
+@pytest.mark.parametrize('noise', [0.0, 0.1])
+def test_grid_is_told_from_the_rows(grid, target, cls_row, has_cls_token, noise):
     table = sincos_pos_embed(32, grid, cls_row)
+    # Trained positions are no longer smooth.
+    table += noise * torch.randn(table.shape, generator=torch.Generator().manual_seed(0))
     assert find_grid(table, target, has_cls_token) == (cls_row, grid)
 
 
-def test_unknowable_grid_is_refused():
-    with pytest.raises(ValueError, match=r'48 rows.*aspect ratio 4:4.*img_size'):
-        find_grid(torch.zeros(1, 48, 8), (4, 4), has_cls_token=True)
+@pytest.mark.parametrize(('rows', 'grid'), [(197, (14, 14)), (17, (4, 4)), (61, (6, 10))])
+def test_rough_positions_have_the_shape_of_the_model(rows, grid):
+    """Where no neighbours are alike, any grid is as good: the model's, or a square."""
+    table = torch.randn(1, rows, 64, generator=torch.Generator().manual_seed(0))
+    assert find_grid(table, grid, has_cls_token=True) == (1, grid)
+    if grid[0] == grid[1]:
+        assert find_grid(table, (3, 5), has_cls_token=True) == (1, grid)
+
+
+@pytest.mark.parametrize('fill', [torch.zeros, torch.randn])
+def test_unknowable_grid_is_refused(fill):
+    with pytest.raises(ValueError, match=r'48 rows.*which grid.*img_size'):
+        find_grid(fill(1, 48, 64), (4, 4), has_cls_token=True)
 
 
 def test_relative_positions_as_detectron2():
@@ -68,6 +95,12 @@ def test_relative_positions_as_detectron2():
     resized = F.interpolate(table.reshape(1, 27, -1).permute(0, 2, 1), size=127, mode='linear')
     expected = resized.reshape(-1, 127).permute(1, 0)
     torch.testing.assert_close(resize_rel_pos(table, 127), expected)
+
+
+def test_patch_projection_stays_on_its_device():
+    """A state dict on another device than the CPU; meta stands for any."""
+    resized = resize_patch_projection(torch.empty(8, 3, 14, 14, device='meta'), 16)
+    assert resized.device.type == 'meta' and resized.shape == (8, 3, 16, 16)
 
 
 @pytest.mark.parametrize(('old', 'new'), [(14, 16), (16, 14), (16, 8), (4, 16)])
