@@ -44,7 +44,7 @@ class PreemptionHook(Hook):
         self.lag = lag
         self._received = 0
         self._previous: dict[int, Any] = {}
-        self._answers: deque[Callable[[], int]] = deque()
+        self._answers: deque[Callable[[], float]] = deque()
 
     def before_train(self, runner) -> None:
         """Catch the signals here, ignore them in the workers."""
