@@ -15,7 +15,7 @@ from benchmark import main
 from benchmarks.matmul import StepProducts
 from benchmarks.memory import peak_bytes
 from benchmarks.official_mae import OfficialMAE
-from benchmarks.report import Report, Stat, alternate, number
+from benchmarks.report import Report, Stat, alternate, number, ratio
 from benchmarks.scaling import add_arguments, exponent, report_sweep
 
 from mae_plugin.models import MAE
@@ -64,6 +64,7 @@ def test_report_holds_medians_spread_and_every_measurement(tmp_path):
     assert (stat.median, stat.quartiles, str(stat)) == (3, (2, 4), '3.00 (2.00 to 4.00)')
     with pytest.raises(ValueError, match='at least one round'):
         Stat([])
+    assert ratio([2, 9, 8], [1, 3, 4]).values == [2, 2, 3]  # round by round
     report = Report('My title', dict(batch_size=2))
     report.table('Numbers', [dict(name='x', time=stat), dict(name='y', extra=0.5)])
     report.note('a remark')
@@ -159,6 +160,30 @@ def test_train_compares_all_that_are_installed(tmp_path):
         assert ours['GFLOP per image'] < row['GFLOP per image']
         memory = 'peak activations and gradients (MiB)'
         assert ours[memory] < row[memory]
+
+
+def test_a_cluster_on_paper(tmp_path):
+    sizes = ['--gpus', '8', '512', '--network-gbs', '400', '--out', str(tmp_path)]
+    main(['cluster', *sizes, '--tflops', '100', '--inside-gbs', '200'])
+    saved = json.loads((tmp_path / 'scaling_on_paper.json').read_text())
+    model = saved['tables']['Models, counted'][0]
+    torch.manual_seed(0)
+    from benchmarks.contestants import Options, ours
+
+    real = ours(Options(batch_size=1))
+    trained = sum(p.numel() for p in real.model.parameters() if p.requires_grad)
+    assert model['parameters, encoder and decoder (M)'] == pytest.approx(trained / 1e6)
+    flops = StepProducts(real.forward_backward).flops
+    assert model['GFLOP per image, forward + backward'] == pytest.approx(flops / 1e9, rel=1e-3)
+    small, large = saved['tables']['A step, with 400 GB/s between machines'][:2]
+    # 512 images each at 100 TFLOP/s; 7/8 of the gradients, twice, at 200 GB/s.
+    assert small['computation (ms)'] == pytest.approx(512 * flops / 1e14 * 1e3, rel=1e-3)
+    assert small['DDP sends (ms)'] == pytest.approx(2 * 7 / 8 * 4 * trained / 2e11 * 1e3)
+    assert small['FSDP sends (ms)'] == pytest.approx(1.5 * small['DDP sends (ms)'])
+    assert large['computation (ms)'] == pytest.approx(small['computation (ms)'] / 64)
+    between = 2 * 63 / 64 * 4 * trained / 4e11 * 1e3
+    assert large['DDP sends (ms)'] == pytest.approx(small['DDP sends (ms)'] + between)
+    assert (small['bound by'], large['bound by']) == ('computation', 'network')
 
 
 def test_scaling_reports_growth():

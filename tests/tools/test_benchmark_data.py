@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools'))
 
@@ -32,6 +33,22 @@ def test_quality_is_what_the_readme_promises(photos):
     found = contestants.quality(photos)
     assert found['median'] >= 45 and found['worst'] >= 36
     assert found['greatest'] <= 1 and found['mean'] < 0.05
+
+
+def test_turned_photos_are_compared_upright(photos, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    path = tmp_path / 'turned.jpg'
+    Image.open(photos[0]).save(path, quality=90, exif=exif)
+    found = contestants.quality([str(path)])
+    assert found['greatest'] <= 1 and found['mean'] < 0.05
+
+
+def test_broken_images_are_left_out_and_named(photos, tmp_path, capsys):
+    broken = tmp_path / 'broken.jpg'
+    broken.write_bytes(Path(photos[0]).read_bytes()[:2000])
+    assert contestants.readable([photos[0], str(broken)]) == [photos[0]]
+    assert str(broken) in capsys.readouterr().out
 
 
 def test_report(photos, tmp_path, capsys):

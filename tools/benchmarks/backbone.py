@@ -12,7 +12,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
 
-from .report import Report, Stat, add_common_arguments, alternate, describe, seconds, set_threads
+from .report import (
+    Report,
+    Stat,
+    add_common_arguments,
+    alternate,
+    describe,
+    ratio,
+    seconds,
+    set_threads,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +54,7 @@ def main(args: Namespace) -> None:
         args.rounds,
         warmup=0,
     )
-    own, own_memory = Stat(times['mae_plugin']).median, memory['mae_plugin']
+    own_memory = memory['mae_plugin']
     report = Report('Dense backbone', settings)
     report.table(
         f'Forward and backward at {args.img_size} px',
@@ -53,9 +62,9 @@ def main(args: Namespace) -> None:
             {
                 'backbone': name,
                 'seconds': Stat(times[name]),
-                'time to ours': f'{Stat(times[name]).median / own:.2f}x',
+                'ours takes of its time': ratio(times['mae_plugin'], times[name]),
                 'peak memory (MiB)': memory[name] / 2**20,
-                'memory to ours': f'{memory[name] / own_memory:.2f}x',
+                'ours takes of its memory': own_memory / memory[name],
             }
             for name in steps
         ],

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mae_plugin.datasets.decode import ImageSource
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.randomness import sample_key, sample_rng
+from mae_plugin.datasets.raw_image import BadImageError
 from mae_plugin.datasets.transforms import LoadRandomResizedCrop
 
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket', 'retina', 'immunohistochemistry')
@@ -56,6 +58,28 @@ def ours(**options) -> Callable[[str, int], dict]:
         return pack(load(results))
 
     return run
+
+
+def decode_alone() -> Callable[[str, int], dict]:
+    """This project's decoder on whole images: what no pipeline can pass."""
+
+    def run(path: str, number: int) -> dict:
+        return dict(inputs=ImageSource(path).read())
+
+    return run
+
+
+def readable(paths: Sequence[str]) -> list[str]:
+    """The images that decode; a benchmark counts the others and goes on."""
+    good = []
+    for path in paths:
+        try:
+            ImageSource(path).read()
+        except (BadImageError, OSError) as error:
+            print(f'left out: {path}: {error}')
+        else:
+            good.append(path)
+    return good
 
 
 def mmpretrain_installed() -> bool:
@@ -122,7 +146,8 @@ def quality(paths: Sequence[str]) -> dict[str, float]:
         error = quick(path, number)['inputs'].numpy().transpose(1, 2, 0) - pixels
         psnr.append(10 * np.log10(255**2 / max((error**2).mean(), 1e-6)))
         top, left, height, width = sample['data_samples'].crop_box
-        crop = Image.open(path).convert('RGB').crop((left, top, left + width, top + height))
+        upright = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+        crop = upright.crop((left, top, left + width, top + height))
         crop = crop.resize((224, 224), Image.Resampling.BICUBIC)
         difference = np.abs(pixels - np.asarray(crop))
         greatest, mean = max(greatest, int(difference.max())), max(mean, difference.mean())

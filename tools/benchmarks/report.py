@@ -69,6 +69,11 @@ class Stat:
         return dict(median=self.median, quartiles=self.quartiles, values=self.values)
 
 
+def ratio(values: Sequence[float], base: Sequence[float]) -> Stat:
+    """How values compare with those of the same rounds: median and spread of the quotients."""
+    return Stat(value / other for value, other in zip(values, base, strict=True))
+
+
 def number(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0 or abs(value) >= 100:

@@ -18,7 +18,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .report import Report, Stat, add_common_arguments, alternate, describe
+from .report import Report, Stat, add_common_arguments, alternate, describe, ratio
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,24 +96,20 @@ def main(args: Namespace) -> None:
         times = alternate(runs, args.rounds)
 
     report = Report('Start-up', describe(args))
-    peer = _wall(times['mmpretrain']) if 'mmpretrain' in times else None
+    peer = [wall for wall, _ in times.get('mmpretrain', [])]
     report.table(
         'From the command to the first iteration',
         [
             {
                 'run': name,
                 'seconds': Stat(wall for wall, _ in values),
-                'of mmpretrain': f'{_wall(values) / peer:.2f}' if peer else '',
+                'of mmpretrain': ratio([wall for wall, _ in values], peer) if peer else '',
                 'processor seconds': Stat(processor for _, processor in values),
             }
             for name, values in times.items()
         ],
     )
     report.finish(args.out)
-
-
-def _wall(values: list[tuple[float, float]]) -> float:
-    return Stat(wall for wall, _ in values).median
 
 
 def make_images(folder: Path, count: int, classes: int = 10) -> None:

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
 
-from .report import Report, Stat, add_common_arguments, alternate, describe, set_threads
+from .report import Report, Stat, add_common_arguments, alternate, describe, ratio, set_threads
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,6 +31,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--no-peers', action='store_true', help='measure this project alone')
     parser.add_argument('--device', default='cpu', help='"cuda" for the GPU')
     parser.add_argument('--amp', action='store_true', help='bfloat16 (mmpretrain: its float16)')
+    parser.add_argument(
+        '--peak-tflops', type=float, help="the device's peak in its data sheet (H100, bf16: 989)"
+    )
     parser.add_argument('--compile', action='store_true', help="torch.compile this project's step")
 
 
@@ -77,20 +80,18 @@ def main(args: Namespace) -> None:
     alone = Stat(values.pop('products'))
 
     report = Report('Training step', settings)
-    peers = [Stat(_speeds(v, args)).median for n, v in values.items() if 'mae_plugin' not in n]
-    fastest_peer = max(peers, default=None)
+    speeds = {name: _speeds(times, args) for name, times in values.items()}
+    peers = [speed for name, speed in speeds.items() if 'mae_plugin' not in name]
+    fastest_peer = max(peers, key=lambda speed: Stat(speed).median, default=None)
     rows = []
     for name, times in values.items():
-        speed = Stat(_speeds(times, args))
         ideal = products[name].flops / (rate.median * 1e9)
         step = Stat(sum(parts) for parts in times).median
         rows.append(
             {
                 'model': name,
-                'images/s': speed,
-                'to the fastest peer': f'{speed.median / fastest_peer:.2f}x'
-                if fastest_peer
-                else '',
+                'images/s': Stat(speeds[name]),
+                'to the fastest peer': ratio(speeds[name], fastest_peer) if fastest_peer else '',
                 'step (s)': Stat(sum(parts) for parts in times),
                 'forward + backward (s)': Stat(parts[0] for parts in times),
                 'optimizer (s)': Stat(parts[1] for parts in times),
@@ -101,6 +102,9 @@ def main(args: Namespace) -> None:
                 'share of the bound': f'{ideal / step:.0%}',
             }
         )
+        if args.peak_tflops:
+            reached = products[name].flops / step / 1e12
+            rows[-1]['share of the peak'] = f'{reached / args.peak_tflops:.0%}'
     report.table('Training step', rows)
     own = Stat(sum(parts) for parts in values['mae_plugin']).median
     report.table(
@@ -121,8 +125,8 @@ def main(args: Namespace) -> None:
     )  # fmt: skip
     report.note(f"The step's own matrix products are {alone.median / own:.0%} of its time.")
     if 'mae_plugin, cross decoder' in values:
-        cross = Stat(sum(parts) for parts in values['mae_plugin, cross decoder']).median
-        report.note(f'The cross-attention decoder makes the step {own / cross:.2f}x as fast.')
+        gain = ratio(speeds['mae_plugin, cross decoder'], speeds['mae_plugin'])
+        report.note(f'The cross-attention decoder makes the step {gain}x as fast.')
     report.finish(args.out)
 
 
