@@ -8,6 +8,9 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='mae_plugin.CheckpointHook', interval=5, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    exact_resume=dict(type='mae_plugin.ExactResumeHook'),
+    non_finite=dict(type='mae_plugin.NonFiniteGuard'),
+    preemption=dict(type='mae_plugin.PreemptionHook'),
 )
 
 env_cfg = dict(

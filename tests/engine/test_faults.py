@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import finish, run, start, wait_for
+from mmengine.config import Config
+from processes import REPO, finish, run, start, wait_for
 from tiny_run import log_lines, mae_config, tiny_config
 
 from mae_plugin.engine.resume import find_resumable
@@ -124,6 +125,36 @@ def test_sigterm(tmp_path, record_property):
     run(config('parts'), resume='auto')
     assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
     record_property('evidence', f'status 143, checkpoint of iteration {saved} of 20')
+
+
+@pytest.mark.parametrize('host', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_sigterm_in_a_hosts_run_of_iterations(tmp_path, host, record_property):
+    """With the hooks that detection, segmentation and classification runs get."""
+    runtime = Config.fromfile(f'{REPO}/configs/_base_/{host}_runtime.py').to_dict()
+    hooks = {k: v for k, v in runtime['default_hooks'].items() if k != 'visualization'}
+    hooks['checkpoint'].update(by_epoch=False, interval=100)
+    hooks['logger'].update(interval=1)
+
+    def config(name):
+        made = tiny_config(tmp_path / name, default_hooks=hooks, custom_hooks=[])
+        made['model'].update(delay=0.02)
+        made['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=20)
+        made['train_dataloader']['sampler'] = dict(type='InfiniteSampler', shuffle=True)
+        made['param_scheduler'] = dict(type='PolyLR', by_epoch=False, end=20)
+        made['log_processor'] = dict(by_epoch=False)
+        return dict(made, randomness=runtime['randomness'])
+
+    run(config('whole'))
+    process = start(config('parts'))[0]
+    while iteration(tmp_path / 'parts') < 3:
+        time.sleep(0.005)
+    process.terminate()
+    assert finish([process]) == [143]
+    saved = safe_load(find_resumable(tmp_path / 'parts'))['meta']['iter']
+    assert 3 <= saved < 20
+    run(config('parts'), resume='auto')
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    record_property('evidence', f'{host}: checkpoint of iteration {saved} of 20')
 
 
 def test_truncated_newest_checkpoint(tmp_path, record_property):

@@ -105,6 +105,18 @@ class SignalAt(Hook):
                 os.kill(pid, self.number)
 
 
+def status_of(runner):
+    """The status with which a run leaves that is told to; the handlers come back."""
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with pytest.raises(SystemExit) as left:
+            runner.train()
+    finally:
+        signal.signal(signal.SIGTERM, handlers[0])
+        signal.signal(signal.SIGINT, handlers[1])
+    return left.value.code
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly(tmp_path, number):
     name = f'signal-{number}'
@@ -117,14 +129,7 @@ def test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly(tmp_path, num
     config['custom_hooks'].append(dict(type='PreemptionHook'))
     runner = build_runner(config, f'{name}-first')
     runner.register_hook(SignalAt(7, number, workers=workers > 0))
-    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        with pytest.raises(SystemExit) as left:
-            runner.train()
-    finally:
-        signal.signal(signal.SIGTERM, handlers[0])
-        signal.signal(signal.SIGINT, handlers[1])
-    assert left.value.code == 128 + number
+    assert status_of(runner) == 128 + number
     found = find_resumable(tmp_path / 'parts')
     assert found == str(tmp_path / 'parts' / 'iter_7.pth')
     again = build_runner(dict(config, resume=True, load_from=found), f'{name}-second')
@@ -134,6 +139,17 @@ def test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly(tmp_path, num
     assert log_lines(tmp_path / 'parts') == log_lines(tmp_path / 'whole')
     # The extra file went when regular ones followed, and max_keep_ckpts=1 held.
     assert [path.name for path in (tmp_path / 'parts').glob('*.pth')] == ['iter_15.pth']
+
+
+def test_a_loop_that_cannot_go_on_inside_an_epoch_says_so(tmp_path):
+    config = tiny_config(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=2))
+    config['train_dataloader']['sampler'] = dict(type='DefaultSampler', shuffle=True)
+    config['custom_hooks'].append(dict(type='PreemptionHook'))
+    runner = build_runner(config, 'signal-epoch-loop')
+    runner.register_hook(SignalAt(8, signal.SIGTERM))
+    assert status_of(runner) == 143
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'EpochBasedTrainLoop will begin epoch 2 anew' in log.read_text()
 
 
 def test_what_processes_agreed_is_read_a_fixed_number_of_iterations_later():

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 
 from mae_plugin.engine.hooks.checkpoint import CheckpointHook
+from mae_plugin.engine.loop import ResumableEpochLoop
 from mae_plugin.registry import HOOKS
 
 
@@ -84,6 +86,12 @@ class PreemptionHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
                 hook.save_now(runner, iteration, runner.epoch)
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop) and not isinstance(loop, ResumableEpochLoop):
+            runner.logger.warning(
+                f'{type(loop).__name__} will begin epoch {runner.epoch + 1} anew: '
+                "train_cfg.type='mae_plugin.ResumableEpochLoop' goes on inside it"
+            )
         # A process that left would make the launcher kill rank 0 while it writes.
         barrier()
         runner.logger.warning(f'{name}: leaving with status {128 + number}; use --resume auto')
