@@ -2,15 +2,15 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mae_plugin.data_root import LOADERS, follow_classes, refuse_hidden_classes, set_data_root
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def parse_value(text: str) -> object:
@@ -43,11 +43,16 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
 
 
-def load_config(args: Namespace) -> 'Config':
+def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
     """Read the config that ``args`` names and apply the common arguments to it.
 
+    Args:
+        args: Command line.
+        loaders: The data loaders that the run uses.
+
     Raises:
-        ValueError: If the file is missing or no whole config, or an option cannot be applied.
+        ValueError: If the file is missing or no whole config, an option cannot be applied, or the
+            folder of ``--data-root`` lacks what a loader needs.
     """
     from mmengine.config import Config
 
@@ -64,8 +69,9 @@ def load_config(args: Namespace) -> 'Config':
     elif not cfg.get('work_dir'):
         cfg.work_dir = f'work_dirs/{Path(args.config).stem}'
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, loaders)
         follow_classes(cfg, args.data_root)
+    refuse_hidden_classes(cfg, loaders)
     return cfg
 
 
@@ -82,54 +88,6 @@ def override(cfg: 'Config', option: str) -> None:
         cfg.merge_from_dict({key: parse_value(value)})
     except (KeyError, TypeError) as error:
         raise ValueError(f"--cfg-options '{option}' does not fit: {error.args[0]}") from error
-
-
-def set_data_root(cfg: 'Config', folder: str) -> None:
-    """Point every data loader at ``folder``.
-
-    A loader's ``data_prefix`` (ImageNet's ``train``) is kept where that folder exists; otherwise
-    the whole of ``folder`` is used, searched recursively. Annotation files of the evaluators
-    follow.
-    """
-    old_roots = set()
-    for name in _LOADERS:
-        dataset = (cfg.get(name) or {}).get('dataset')
-        while dataset and 'dataset' in dataset:
-            dataset = dataset.dataset
-        if not dataset:
-            continue
-        old_roots.add(dataset.get('data_root'))
-        dataset.data_root = folder
-        prefix = dataset.get('data_prefix', '')
-        if isinstance(prefix, str) and not (Path(folder) / prefix).is_dir():
-            dataset.data_prefix = ''
-    for name in ('val_evaluator', 'test_evaluator'):
-        evaluators = cfg.get(name) or []
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            for root in filter(None, old_roots):
-                if str(evaluator.get('ann_file', '')).startswith(root):
-                    evaluator.ann_file = str(
-                        Path(folder) / evaluator.ann_file[len(root) :].lstrip('/')
-                    )
-
-
-def follow_classes(cfg: 'Config', folder: str) -> None:
-    """Give a classifier as many classes as the training images of ``folder`` have sub-folders.
-
-    Only for data that is labelled by its folders; annotation files name their own labels.
-    """
-    model: Any = cfg.get('model') or {}
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    if model.get('type') not in ('ImageClassifier', 'mmpretrain.ImageClassifier'):
-        return
-    images = Path(folder) / dataset.get('data_prefix', '')
-    if not dataset or dataset.get('ann_file') or not images.is_dir():
-        return
-    classes = sum(entry.is_dir() and not entry.name.startswith('.') for entry in images.iterdir())
-    if classes:
-        model.head.num_classes = classes
-        if 'data_preprocessor' in model:
-            model.data_preprocessor.num_classes = classes
 
 
 def set_precision(cfg: 'Config', precision: str) -> None:

@@ -6,7 +6,6 @@ from mmengine.config import Config, ConfigDict
 from mae_plugin.run_config import (
     parse_value,
     scale_for_accumulation,
-    set_data_root,
     set_precision,
     user_errors,
 )
@@ -35,35 +34,6 @@ from mae_plugin.run_config import (
 def test_values(text, value):
     found = parse_value(text)
     assert found == value and type(found) is type(value)
-
-
-def loaders(**dataset):
-    dataset = dict(data_root='data/imagenet/', data_prefix='train', **dataset)
-    return Config(
-        dict(
-            train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dataset)),
-            test_dataloader=dict(dataset=dict(dataset, data_prefix='val')),
-            val_dataloader=None,
-            test_evaluator=dict(type='CocoMetric', ann_file='data/imagenet/val.json'),
-        )
-    )
-
-
-def test_any_folder_takes_the_place_of_the_data(tmp_path):
-    cfg = loaders()
-    set_data_root(cfg, str(tmp_path))
-    train, test = cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset
-    assert train.data_root == test.data_root == str(tmp_path)
-    assert train.data_prefix == test.data_prefix == ''
-    assert cfg.test_evaluator.ann_file == str(tmp_path / 'val.json')
-
-
-def test_a_folder_of_the_known_layout_keeps_its_parts(tmp_path):
-    (tmp_path / 'train').mkdir()
-    cfg = loaders()
-    set_data_root(cfg, str(tmp_path))
-    assert cfg.train_dataloader.dataset.dataset.data_prefix == 'train'
-    assert cfg.test_dataloader.dataset.data_prefix == ''
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def main() -> None:
         from mae_plugin.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
-        cfg = load_config(args)
+        cfg = load_config(args, ['test_dataloader'])
         if not cfg.get('test_dataloader'):
             raise ValueError(f'{args.config} has no `test_dataloader`: nothing to evaluate')
         if args.tta:

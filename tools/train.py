@@ -80,7 +80,8 @@ def main() -> None:
     """Build the runner and train."""
     args = parse_args()
     with user_errors():
-        cfg = load_config(args)
+        loaders = ['train_dataloader'] + ['val_dataloader'] * (not args.no_validate)
+        cfg = load_config(args, loaders)
         # mmengine imports transformers for this optimizer alone.
         unused = () if 'Adafactor' in str(cfg.get('optim_wrapper')) else ('transformers',)
         with hidden(*unused):

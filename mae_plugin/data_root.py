@@ -1,0 +1,163 @@
+"""Another folder of data in a config that names its own: ``--data-root``."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Where else a config holds paths of its data.
+_USERS = ('val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks')
+# mmpretrain's datasets that take folders for classes.
+_MMPRETRAIN = ('CustomDataset', 'ImageNet', 'ImageNet21k')
+
+
+def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) -> None:
+    """Point everything that reads the config's data at ``folder``.
+
+    A loader's ``data_prefix`` (ImageNet's ``train``) is kept where that folder exists. Otherwise
+    unlabelled images are the whole of ``folder``, searched recursively. Paths below the old root
+    in hooks, evaluators and datasets follow.
+
+    Args:
+        cfg: Config, changed in place.
+        folder: The new root.
+        loaders: Those that the run uses: what they lack is told.
+
+    Raises:
+        ValueError: If a loader's folder of class folders is missing: the whole of ``folder`` would
+            mix training and validation, or take these two for the classes.
+    """
+    move = _mover([_dataset(cfg, name)[1].get('data_root') for name in LOADERS], folder)
+    for name in (*LOADERS, *_USERS):
+        if cfg.get(name):
+            cfg[name] = _replace(cfg[name], move)
+    for name in LOADERS:
+        place, dataset = _dataset(cfg, name)
+        if not dataset:
+            continue
+        dataset.data_root = folder
+        prefix = _prefix(dataset)
+        if (Path(folder) / prefix).is_dir():
+            continue
+        if not _has_class_folders(cfg, dataset):
+            if not isinstance(dataset.get('data_prefix', ''), str):
+                continue  # a host's dataset of several folders
+            dataset.data_prefix = ''
+            held_out = name != 'train_dataloader' and not dataset.get('ann_file')
+            if held_out and name in loaders:
+                print(
+                    f'warning: --data-root {folder} has no folder {prefix!r}, so all images in it '
+                    'are used: they are not held out if you trained on them',
+                    file=sys.stderr,
+                )
+        elif name in loaders:
+            without = ', or --no-validate' if name == 'val_dataloader' else ''
+            raise ValueError(
+                f'--data-root {folder} has no folder {prefix!r} with one sub-folder for each '
+                f'class, which {name} needs: make it, or name yours with '
+                f'--cfg-options {place}.data_prefix=NAME{without}'
+            )
+
+
+def follow_classes(cfg: 'Config', folder: str) -> None:
+    """Give a classifier as many classes as the training images of ``folder`` have sub-folders.
+
+    Where only the validation images are there, these count. Only for data that is labelled by its
+    folders; annotation files name their own labels.
+    """
+    model: Any = cfg.get('model') or {}
+    if model.get('type') not in ('ImageClassifier', 'mmpretrain.ImageClassifier'):
+        return
+    for name in ('train_dataloader', 'val_dataloader'):
+        _, dataset = _dataset(cfg, name)
+        images = Path(folder) / _prefix(dataset)
+        if not dataset or dataset.get('ann_file') or not images.is_dir():
+            continue
+        classes = sum(entry.is_dir() and entry.name[0] != '.' for entry in images.iterdir())
+        if classes:
+            model.head.num_classes = classes
+            if 'data_preprocessor' in model:
+                model.data_preprocessor.num_classes = classes
+            return
+
+
+def refuse_hidden_classes(cfg: 'Config', loaders: Sequence[str] = LOADERS) -> None:
+    """Refuse a hidden folder among class folders: mmpretrain takes it for a class.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in loaders:
+        _, dataset = _dataset(cfg, name)
+        images = Path(dataset.get('data_root') or '') / _prefix(dataset)
+        if _kind(dataset) not in _MMPRETRAIN or not _has_class_folders(cfg, dataset):
+            continue
+        for entry in sorted(images.iterdir()) if images.is_dir() else ():
+            if entry.name.startswith('.') and entry.is_dir():
+                raise ValueError(
+                    f'{entry} is a hidden folder among the class folders, which mmpretrain would '
+                    'take for a class, shifting all labels: remove it'
+                )
+
+
+def _dataset(cfg: 'Config', name: str) -> tuple[str, Any]:
+    """The dataset of a loader inside its wrappers, and where in the config it stands."""
+    place = f'{name}.dataset'
+    dataset: Any = (cfg.get(name) or {}).get('dataset') or {}
+    while 'dataset' in dataset:
+        place, dataset = f'{place}.dataset', dataset.dataset
+    return place, dataset
+
+
+def _has_class_folders(cfg: 'Config', dataset: Any) -> bool:
+    """Whether sub-folders of the images are their labels."""
+    if dataset.get('ann_file'):
+        return False
+    if _kind(dataset) == 'ImageFolder':
+        pretraining = _kind(cfg.get('model') or {}) == 'MAE'
+        return dataset.get('labels', 'auto') is not False and not pretraining
+    return _kind(dataset) in _MMPRETRAIN and dataset.get('with_label', True)
+
+
+def _kind(config: Any) -> str:
+    """The ``type`` of a config without its scope."""
+    return str(config.get('type', '')).rpartition('.')[2]
+
+
+def _prefix(dataset: Any) -> str:
+    """Folder of a dataset's images below its root."""
+    prefix = dataset.get('data_prefix', '')
+    return prefix if isinstance(prefix, str) else prefix.get('img_path', '')
+
+
+def _mover(roots: Sequence[str | None], folder: str) -> Callable[[str], str]:
+    """A function that moves paths at or below one of ``roots`` to ``folder``."""
+    known = sorted({os.path.normpath(root) for root in roots if root}, key=len, reverse=True)
+
+    def move(text: str) -> str:
+        path = os.path.normpath(text)
+        for root in known:
+            if path == root:
+                return folder
+            if path.startswith(root + os.sep):
+                return os.path.join(folder, os.path.relpath(path, root))
+        return text
+
+    return move
+
+
+def _replace(value: Any, move: Callable[[str], str]) -> Any:
+    """Apply ``move`` to all strings inside dicts, lists and tuples."""
+    if isinstance(value, str):
+        return move(value)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _replace(value[key], move)
+    elif isinstance(value, (list, tuple)):
+        return type(value)(_replace(item, move) for item in value)
+    return value
