@@ -167,6 +167,35 @@ def test_configs_that_cannot_be_trained(monkeypatch, capsys, args, parts):
     assert all(part in line for part in parts)
 
 
+@pytest.mark.parametrize(
+    'tool, args, parts',
+    [
+        ('train', [], ["no folder 'val'", 'val_dataloader.dataset.data_prefix=NAME', '--no-val']),
+        ('train', ['--no-validate'], ['train/.git is a hidden folder']),
+        ('test', ['some.pth'], ["no folder 'val'", 'test_dataloader.dataset.data_prefix=NAME']),
+    ],
+)
+def test_class_folders_that_are_not_there_or_hidden(
+    monkeypatch, capsys, tmp_path, tool, args, parts
+):
+    for name in ('a', 'b', '.git'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+    config = ROOT / 'configs/classification/finetune_vit-b_mae_100e_folder.py'
+    with pytest.raises(SystemExit) as stop:
+        run_tool(monkeypatch, tool, config, *args, '--data-root', tmp_path)
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and line.startswith('error: ') and '\n' not in line
+    assert all(part in line for part in parts)
+
+
+def test_a_pretraining_test_without_held_out_images_says_so(monkeypatch, capsys, tmp_path):
+    config = tiny_config(tmp_path / 'tiny.py')
+    images = write_images(tmp_path / 'images', 1)
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, 'test', config, 'gone.pth', '--data-root', images)
+    assert capsys.readouterr().err.startswith(f"warning: --data-root {images} has no folder 'val'")
+
+
 def test_errors_of_testing_and_drawing(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = tiny_config(tmp_path / 'tiny.py')
