@@ -115,6 +115,17 @@ def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor]) ->
         assert difference < 1e-4, f'{name}: relative difference {difference:.2e}'
 
 
+def assert_same_predictions(model: MAE, images: Tensor, expected: Tensor) -> None:
+    """Ours on the masked patches against a peer's on all (B, L, dims), raster order."""
+    ids_keep, ids_masked = model.mask(images)
+    tokens = model.encode(images, ids_keep, ids_masked)
+    features, ids = model.decode(images, tokens, ids_keep, ids_masked)
+    assert torch.equal(ids, ids_masked)
+    predictions = model.head(features)
+    expected = expected.gather(1, ids[:, :, None].expand_as(predictions))
+    torch.testing.assert_close(predictions, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     'size, img_size, patch_size, norm_pix',
     [(TINY, 40, 8, True), (TINY, 40, 8, False), (BASE, 224, 16, True)],
@@ -147,12 +158,7 @@ def test_equals_hugging_face(size, img_size, patch_size, norm_pix):
     out.loss.backward()
 
     torch.testing.assert_close(loss, out.loss, rtol=1e-5, atol=0)
-    ids_keep, ids_masked = model.mask(images)
-    tokens = model.encode(images, ids_keep, ids_masked)
-    features, ids = model.decode(images, tokens, ids_keep, ids_masked)
-    predictions = model.head(features)
-    expected = out.logits.gather(1, ids[:, :, None].expand_as(predictions))
-    torch.testing.assert_close(predictions, expected, rtol=1e-4, atol=1e-4)
+    assert_same_predictions(model, images, out.logits)
     assert_same_gradients(rename(gradients(model), HF_NAMES, split_qkv=True), gradients(peer))
 
 
@@ -199,4 +205,6 @@ def test_equals_mmpretrain(size, img_size, patch_size, monkeypatch):
     expected.backward()
 
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    latent, _, ids_restore = peer.backbone(images)
+    assert_same_predictions(model, images, peer.neck(latent, ids_restore))
     assert_same_gradients(rename(gradients(model), MM_NAMES), gradients(peer))
