@@ -1,5 +1,7 @@
 """ReconstructionHook: the same images and masks in every picture; and bfloat16 by device."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from mae_plugin.engine.autocast import BFloat16OptimWrapper, supports_bfloat16
 
 
-def run(work_dir, name, lr=0.0, **hook):
+def run(work_dir, name, lr=0.0, visualizer=None, **hook):
     shape = dict(img_size=8, patch_size=4)
     model = dict(
         type='MAE',
@@ -26,6 +28,7 @@ def run(work_dir, name, lr=0.0, **hook):
     config['train_dataloader']['collate_fn'] = dict(type='mae_plugin.stack_collate')
     config['optim_wrapper']['optimizer']['lr'] = lr
     config['custom_hooks'].append(dict(type='ReconstructionHook', **hook))
+    config['visualizer'] = visualizer or config['visualizer']
     build_runner(config, name).train()
     pictures = sorted(work_dir.glob('*/vis_data/vis_image/reconstruction_*.png'))
     return {path.name: np.asarray(Image.open(path)) for path in pictures}
@@ -57,6 +60,23 @@ def test_images_of_a_dataset_of_their_own(tmp_path):
     (picture,) = pictures.values()
     factor = picture.shape[1] // (4 * 8 + 3 * 4)
     assert picture.shape[0] == factor * (2 * 8 + 4)
+
+
+@pytest.mark.parametrize('kind', ['LazyVisualizer', 'mmengine.Visualizer'])
+def test_pictures_go_to_tensorboard_where_it_is_configured(tmp_path, kind):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    pictures = run(
+        tmp_path, f'board-{kind}', interval=2, num_images=2,
+        visualizer=dict(type=kind, vis_backends=backends),
+    )  # fmt: skip
+    (folder,) = {path.parent for path in tmp_path.rglob('events.out.tfevents.*')}
+    events = EventAccumulator(str(folder), dict(images=0)).Reload().Images('reconstruction')
+    assert [event.step for event in events] == [10, 15]
+    for event, picture in zip(events, pictures.values(), strict=True):
+        stored = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+        assert (stored == picture).all()
 
 
 def test_bfloat16_is_for_devices_that_have_it(monkeypatch):
