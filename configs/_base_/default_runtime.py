@@ -16,6 +16,8 @@ custom_hooks = [
     dict(type='PreemptionHook'),
     dict(type='BadImagesHook'),
     dict(type='ReconstructionHook', interval=20),
+    # Writes report.html after training; given labelled folders, it scores the features as well.
+    dict(type='MonitorHook'),
 ]
 
 env_cfg = dict(

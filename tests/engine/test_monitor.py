@@ -2,14 +2,18 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from processes import run
+from tiny_run import mae_config
 
-from mae_plugin.engine.hooks import MonitorHook
+from mae_plugin.engine.hooks import MonitorHook, monitor
 from mae_plugin.engine.runner import build_runner
 
 SIZES = dict(img_size=16, patch_size=8)
@@ -28,7 +32,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(folder, work_dir, **monitor):
+def train(folder, work_dir, epochs=4, more_hooks=(), **monitor):
     arch = dict(embed_dims=8, num_layers=1, num_heads=2)
     hooks = [dict(type='MonitorHook', **monitor)] if monitor else []
     cfg = dict(
@@ -61,7 +65,7 @@ def train(folder, work_dir, **monitor):
                 pipeline=[dict(type='LoadRandomResizedCrop', size=16), dict(type='PackInputs')],
             ),
         ),
-        train_cfg=dict(type='ResumableEpochLoop', max_epochs=4),
+        train_cfg=dict(type='ResumableEpochLoop', max_epochs=epochs),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2)),
         default_hooks=dict(logger=dict(type='LoggerHook', interval=1), checkpoint=None),
         custom_hooks=hooks,
@@ -69,11 +73,14 @@ def train(folder, work_dir, **monitor):
         log_level='WARNING',
     )
     runner = build_runner(Config(cfg))
+    for hook in more_hooks:
+        runner.register_hook(hook)
     runner.train()
     return runner
 
 
 def logged(work_dir):
+    """(step, kNN, linear probe) of each evaluation."""
     (path,) = work_dir.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [(line['step'], line['probe/knn'], line['probe/linear']) for line in lines
@@ -92,10 +99,92 @@ def test_scores_are_logged_and_the_run_is_the_same(folder, tmp_path):
     assert not (tmp_path / 'b' / 'report.html').exists()
 
 
-def test_evaluations_that_cost_too_much_are_left_out_but_for_the_last(folder, tmp_path):
-    probes = dict(train=str(folder / 'train'), val=str(folder / 'val'))
-    train(folder, tmp_path, interval=1, max_share=1e-9, report=False, **probes)
-    assert [step for step, *_ in logged(tmp_path)] == [12]
+class Clock:
+    """Time that passes where a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.hook = 0.0  # of which in the MonitorHook
+
+    def perf_counter(self):
+        return self.now
+
+    def spend(self, seconds):
+        self.now += seconds
+        self.hook += seconds
+
+
+class Ticks(Hook):
+    """Each training iteration takes a second."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def after_train_iter(self, *args, **kwargs):
+        self.clock.now += 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Reading a batch of labelled images takes 0.3 s, its features 0.2 s, a probe's fit 0.25 s."""
+    clock = Clock()
+    loader, features, fit = (
+        monitor.labelled_loader, monitor.extract_features, monitor.LinearProbe.fit,
+    )  # fmt: skip
+
+    class SlowLoader:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __len__(self):
+            return len(self.inner)
+
+        def __iter__(self):
+            for batch in self.inner:
+                clock.spend(0.3)
+                yield batch
+
+    def slow_loader(*args, **kwargs):
+        inner, classes = loader(*args, **kwargs)
+        return SlowLoader(inner), classes
+
+    def slow_features(backbone, preprocessor, batches, pool):
+        clock.spend(0.2 * len(batches))
+        return features(backbone, preprocessor, batches, pool)
+
+    def slow_fit(probe, *args):
+        clock.spend(0.001 * (1.25 * probe.max_iter))
+        return fit(probe, *args)
+
+    monkeypatch.setattr(monitor, 'time', SimpleNamespace(perf_counter=clock.perf_counter))
+    monkeypatch.setattr(monitor, 'labelled_loader', slow_loader)
+    monkeypatch.setattr(monitor, 'extract_features', slow_features)
+    monkeypatch.setattr(monitor.LinearProbe, 'fit', slow_fit)
+    return clock
+
+
+# Six batches of labelled images: 1.8 s to read, 1.45 s an evaluation, 0.7 s to estimate that.
+@pytest.mark.parametrize(
+    'epochs, max_share, steps',
+    [
+        (4, 0.04, []),  # not even one in 12 s
+        (30, 0.04, []),  # nor in 90 s, of which 3.6 may be spent
+        (40, 0.04, [120]),  # the last alone: its cost was set aside
+        (30, 0.1, [54, 66, 78, 90]),
+        (4, 5.0, [3, 6, 9, 12]),
+    ],
+)
+def test_evaluations_stay_within_their_share_of_the_runs_time(
+    folder, tmp_path, clock, epochs, max_share, steps
+):
+    probes = dict(train=str(folder / 'train'), val=str(folder / 'val'), batch_size=4)
+    train(
+        folder, tmp_path, epochs, [Ticks(clock)], interval=1, max_share=max_share, report=False,
+        **probes,
+    )  # fmt: skip
+    assert clock.now == pytest.approx(3 * epochs + clock.hook)
+    assert clock.hook <= max(max_share * clock.now, 0.71)
+    assert [step for step, *_ in logged(tmp_path)] == steps
     assert not (tmp_path / 'report.html').exists()
 
 
@@ -112,3 +201,32 @@ def test_without_labelled_folders_there_is_only_the_report(folder, tmp_path):
 def test_nonsense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         MonitorHook(**wrong)
+
+
+def test_an_evaluation_that_fails_ends_no_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, 'probe_accuracies', lambda *args: 1 / 0)
+    probes = dict(train=str(folder / 'train'), val=str(folder / 'val'))
+    runner = train(folder, tmp_path, interval=1, max_share=1e9, **probes)
+    assert runner.epoch == 4 and logged(tmp_path) == []
+
+
+def test_folders_below_the_data_root_are_found(folder, tmp_path):
+    train(folder, tmp_path, interval=4, max_share=1e9, train='train', val='val')
+    assert len(logged(tmp_path)) == 1
+
+
+@pytest.mark.parametrize('name', ['ddp', 'fsdp'])
+def test_processes_score_what_one_does(folder, tmp_path, name):
+    """Sharded, all of them take part; averaged, rank 0 does."""
+    monitor = dict(
+        type='MonitorHook', interval=2, max_share=1e9,
+        train=str(folder / 'train'), val=str(folder / 'val'),
+    )  # fmt: skip
+    config = mae_config(tmp_path, folder / 'train', batch_size=4, epochs=3)
+    config['custom_hooks'].append(monitor)
+    if name == 'fsdp':
+        config.update(runner_type='FlexibleRunner', strategy=dict(type='mae_plugin.FSDPStrategy'))
+    run(config, world=2)
+    steps, *scores = zip(*logged(tmp_path))
+    assert steps == (6, 9) and all(90 < score <= 100 for pair in scores for score in pair)
+    assert (tmp_path / 'report.html').is_file()
