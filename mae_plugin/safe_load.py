@@ -8,15 +8,14 @@ file's choosing is ever imported or called; mmengine's own allow-list holds the 
 which is enough to reach anything, and falls back to unpickling everything.
 """
 
-import os
 import pickle
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .addresses import NAMED, SCHEMES, STORED, local_copy
 from .stand_ins import STAND_INS, restricted_load, to_plain
 
 _PICKLE = b'\x80'
@@ -70,7 +69,7 @@ def safe_load(
 
 
 def use_safe_loading(trust: bool = False) -> None:
-    """Make mmengine read every checkpoint file and URL through :func:`safe_load`.
+    """Make mmengine read every checkpoint file and address through :func:`safe_load`.
 
     Covers ``load_from``, ``resume`` and ``init_cfg=dict(type='Pretrained')`` of the running
     process. Without it the maintained mmengine falls back to full unpickling.
@@ -83,14 +82,23 @@ def use_safe_loading(trust: bool = False) -> None:
     def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
         return safe_load(filename, map_location, trust=trust)
 
-    def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            local = os.path.join(folder, os.path.basename(filename.split('?')[0]) or 'download')
-            torch.hub.download_url_to_file(filename, local, progress=False)
-            return safe_load(local, map_location, trust=trust)
+    def load_from_address(filename: str, map_location: Any = None) -> dict[str, Any]:
+        with local_copy(filename) as path:
+            content = safe_load(path, map_location, trust=trust)
+        if not filename.startswith('mmcls://'):
+            return content
+        # What hosts expect of these names: the backbone alone, without its prefix.
+        state = content.get('state_dict', content).items()
+        return {k.removeprefix('backbone.'): v for k, v in state if k.startswith('backbone.')}
 
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
-    CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    def load_from_pavi(filename: str, map_location: Any = None) -> dict[str, Any]:
+        raise ValueError(f'{filename}: not read safely; download the file and give its path')
+
+    register = CheckpointLoader.register_scheme
+    register('', load_from_local, force=True)
+    register((*SCHEMES, *NAMED, *STORED), load_from_address, force=True)
+    if not trust:
+        register('pavi://', load_from_pavi, force=True)
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
@@ -137,7 +145,8 @@ def _explain(path: Path, error: Exception) -> str:
         return (
             f'checkpoint {path} was refused: its pickle asks for {name}, which is no tensor or '
             'plain type and could run code. If you wrote the file yourself, load it with '
-            'trust=True'
+            'trust=True (load_pretrained and init_cfg take it), or turn it into a plain file: '
+            'tools/export_checkpoint.py FILE --trust --to official'
         )
     reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
     return (
