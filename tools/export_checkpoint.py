@@ -10,6 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+# A clone works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from mae_plugin.checkpoint import TARGETS, export_checkpoint, read_checkpoint, write_export
 
 
@@ -18,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('file', metavar='FILE', help='.pth, .safetensors or http(s)')
+    parser.add_argument('file', metavar='FILE', help='.pth, .safetensors, .pkl or an address')
     parser.add_argument('--to', required=True, choices=list(TARGETS), help='layout to write')
     parser.add_argument(
         '--part', default='encoder', choices=('encoder', 'full'), help='full: with the decoder'
@@ -28,6 +31,11 @@ def parse_args() -> argparse.Namespace:
         help='.safetensors or .pth; default: FILE_LAYOUT.safetensors in the current folder',
     )
     parser.add_argument('--prefix', help="what precedes the encoder's keys; found when left out")
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='unpickle everything, code included: only for files that you wrote yourself',
+    )
     return parser.parse_args()
 
 
@@ -36,7 +44,8 @@ def main() -> int:
     args = parse_args()
     out = args.out or f'{Path(args.file).stem}_{args.to}.safetensors'
     try:
-        tensors = export_checkpoint(read_checkpoint(args.file), args.to, args.part, args.prefix)
+        content = read_checkpoint(args.file, args.trust)
+        tensors = export_checkpoint(content, args.to, args.part, args.prefix)
         write_export(out, tensors, args.to)
     except (ValueError, OSError) as error:
         print(f'{args.file} cannot be exported: {error}', file=sys.stderr)

@@ -8,6 +8,10 @@ Examples::
 
 import argparse
 import sys
+from pathlib import Path
+
+# A clone works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mae_plugin.checkpoint import describe, read_checkpoint
 
@@ -17,8 +21,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('files', nargs='+', metavar='FILE', help='.pth, .safetensors or http(s)')
+    parser.add_argument(
+        'files', nargs='+', metavar='FILE', help='.pth, .safetensors, .pkl or an address'
+    )
     parser.add_argument('--prefix', help="what precedes the encoder's keys; found when left out")
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='unpickle everything, code included: only for files that you wrote yourself',
+    )
     return parser.parse_args()
 
 
@@ -28,7 +39,7 @@ def main() -> int:
     status = 0
     for file in args.files:
         try:
-            print(describe(read_checkpoint(file), file, args.prefix))
+            print(describe(read_checkpoint(file, args.trust), file, args.prefix))
         except (ValueError, OSError) as error:
             print(f'{file}\n  cannot be used: {error}', file=sys.stderr)
             status = 1

@@ -47,8 +47,18 @@ class Sizes(NamedTuple):
 
 
 def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
-    """Sizes of an encoder under our names; 0 for what it lacks."""
-    width, channels, patch_size, _ = encoder['patch_embed.proj.weight'].shape
+    """Sizes of an encoder under our names; 0 for what it lacks.
+
+    Raises:
+        ValueError: If its patches are not square pieces of images.
+    """
+    shape = tuple(encoder['patch_embed.proj.weight'].shape)
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ValueError(
+            f'its patch projection has the shape {shape}, not (width, channels, p, p): only '
+            'square patches of images are known, neither those of videos nor linear ones'
+        )
+    width, channels, patch_size, _ = shape
     blocks = {int(name.split('.')[1]) for name in encoder if name.startswith('blocks.')}
     hidden = encoder.get('blocks.0.mlp.fc1.weight')
     positions = encoder.get('pos_embed')
@@ -96,7 +106,8 @@ def fit_encoder(
         state['pos_embed'], how = fit_pos_embed(
             state['pos_embed'], trunk.grid, trunk.num_prefix_tokens, theirs.cls_token, grid
         )
-        changed.update({'pos_embed': how} if how else {})
+        if how:
+            changed['pos_embed'] = how if state['pos_embed'].any() else 'zero, as in the file'
     _fit_qkv_bias(state, own, changed)
     _fit_layer_scale(state, own, changed)
     _fit_relative_positions(state, own, changed)

@@ -1,15 +1,13 @@
 """Load any ViT or MAE file into an encoder, a host's model or a whole MAE, loudly."""
 
-import hashlib
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mae_plugin.addresses import local_copy
 from mae_plugin.models.pos_embed import Grid
 from mae_plugin.models.vit import ViT
 from mae_plugin.safe_load import safe_load
@@ -21,16 +19,22 @@ from .resize import fit_pos_embed
 
 
 def load_pretrained(
-    module: nn.Module, checkpoint: str, prefix: str | None = None, trust: bool = False
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    trust: bool = False,
+    drop_relative_position_bias: bool = False,
 ) -> LoadReport:
     """Load a checkpoint of any known layout, and log what happened to each key.
 
     Args:
         module: A ``ViT`` (``ViTBackbone``), or a model that holds one: a whole ``MAE`` (its
             decoder is loaded too, if the file has one), a classifier, detector or segmentor.
-        checkpoint: File (.pth, .safetensors) or http(s) address.
+        checkpoint: File (.pth, .safetensors, .pkl) or an address that mmengine knows.
         prefix: What precedes the encoder's keys in the file; found when None.
         trust: Unpickle the file, code included. Only for files that you wrote yourself.
+        drop_relative_position_bias: Leave out a BEiT's (or mmseg MAE's) learned bias for each
+            pair of positions, which no plain ViT has. Features change: a start for fine-tuning.
 
     Returns:
         The report, which has been logged.
@@ -43,23 +47,36 @@ def load_pretrained(
     if not find_trunks(module):
         raise ValueError(f'{type(module).__name__} holds no mae_plugin ViT to load into')
     content = read_checkpoint(checkpoint, trust)
-    state, report, _ = adapt(content, module, checkpoint, prefix)
+    state, report, _ = adapt(
+        content, module, checkpoint, prefix, drop_position_bias=drop_relative_position_bias
+    )
     module.load_state_dict(state, strict=False)
     log_report(report, module)
     return report
 
 
+def load_init_cfg(module: nn.Module, init_cfg: Mapping[str, Any]) -> LoadReport:
+    """Load what ``init_cfg=dict(type='Pretrained', checkpoint=FILE)`` names.
+
+    Beside mmengine's keys, it takes those of :func:`load_pretrained`.
+
+    Raises:
+        ValueError: If it has another key, or no ``checkpoint``; as for :func:`load_pretrained`.
+    """
+    given = {key: init_cfg[key] for key in init_cfg if key not in ('type', 'map_location')}
+    unknown = set(given) - {'checkpoint', 'prefix', 'trust', 'drop_relative_position_bias'}
+    if unknown or 'checkpoint' not in given:
+        raise ValueError(
+            f'init_cfg={dict(init_cfg)}: needs checkpoint, and takes prefix, trust and '
+            f'drop_relative_position_bias; unknown {sorted(unknown)}'
+        )
+    return load_pretrained(module, **given)
+
+
 def read_checkpoint(checkpoint: str, trust: bool = False) -> dict[str, Any]:
-    """Content of a file, or of an http(s) address (kept in torch's hub folder), read safely."""
-    if not checkpoint.startswith(('http://', 'https://')):
-        return safe_load(checkpoint, trust=trust)
-    digest = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
-    name = Path(checkpoint.split('?')[0]).name
-    path = Path(torch.hub.get_dir(), 'checkpoints', f'{digest}-{name}')
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(checkpoint, str(path), progress=False)
-    return safe_load(path, trust=trust)
+    """Content of a file, or of an address that mmengine knows, read safely."""
+    with local_copy(checkpoint) as path:
+        return safe_load(path, trust=trust)
 
 
 def find_trunks(module: nn.Module) -> dict[str, ViT]:
@@ -77,6 +94,7 @@ def adapt(
     source: str,
     prefix: str | None = None,
     location: str = '',
+    drop_position_bias: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport, list[str]]:
     """Translate a checkpoint to a module's names and shapes.
 
@@ -88,6 +106,7 @@ def adapt(
         prefix: What precedes the encoder's keys in the file; found when None.
         location: What precedes the module's own names in ``content``, if it is a state dict of
             the model around it.
+        drop_position_bias: Leave out biases that a plain ViT cannot represent.
 
     Returns:
         Tensors to load under the module's names, the report, and the keys of ``content`` that
@@ -103,7 +122,7 @@ def adapt(
     trunks = find_trunks(module)
     for name, trunk in trunks.items():
         try:
-            found = recognise(content, prefix, prefer=location + name)
+            found = recognise(content, prefix, location + name, drop_position_bias)
             fitted, how = fit_encoder(found.encoder, trunk, found.grid)
         except ValueError as error:
             raise ValueError(
@@ -127,8 +146,9 @@ def adapt(
         changed=changed,
         initial=[name for name in own if name not in state],
         ignored=[key.removeprefix(_wrapper(found)) for key in keys if key not in used],
+        lost=[key.removeprefix(_wrapper(found)) for key in found.lost],
     )
-    return state, report, used + found.dropped
+    return state, report, [*used, *found.dropped, *found.lost]
 
 
 def _used(
@@ -183,7 +203,8 @@ def _unit(key: str) -> str:
 
 
 def log_report(report: LoadReport, module: nn.Module) -> None:
-    """Log a report, as a warning if a part of an encoder keeps its initial values."""
+    """Log a report, as a warning if an encoder keeps initial values or lost a part."""
     trunks = tuple(find_trunks(module))
-    level = logging.WARNING if any(n.startswith(trunks) for n in report.initial) else logging.INFO
+    is_partial = report.lost or any(name.startswith(trunks) for name in report.initial)
+    level = logging.WARNING if is_partial else logging.INFO
     print_log(str(report), 'current', level)

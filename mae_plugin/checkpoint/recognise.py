@@ -34,6 +34,7 @@ class Recognised(NamedTuple):
         encoder_keys: The file's keys of ``encoder`` and the names that they got there.
         rest_keys: The file's keys of ``rest`` and the names that they got there.
         dropped: The file's keys that change no output and were left out.
+        lost: The file's keys that were left out on demand, though they change the output.
         grid: Grid of the position embeddings, if the file says it (this project's runs do).
     """
 
@@ -44,6 +45,7 @@ class Recognised(NamedTuple):
     encoder_keys: dict[str, str]
     rest_keys: dict[str, str]
     dropped: list[str]
+    lost: list[str]
     grid: Grid | None = None
 
 
@@ -63,7 +65,10 @@ def flatten(content: Mapping[Any, Any], prefix: str = '') -> dict[str, Tensor]:
 
 
 def recognise(
-    content: Mapping[str, Any], prefix: str | None = None, prefer: str | None = None
+    content: Mapping[str, Any],
+    prefix: str | None = None,
+    prefer: str | None = None,
+    drop_position_bias: bool = False,
 ) -> Recognised:
     """Recognise a checkpoint from its keys and give the encoder our names.
 
@@ -71,6 +76,7 @@ def recognise(
         content: What :func:`mae_plugin.safe_load.safe_load` returned, or a state dict.
         prefix: Read the encoder under this prefix alone (``'backbone.'``); anywhere when None.
         prefer: Of several encoders take the one under this prefix, if there is one.
+        drop_position_bias: Leave out relative position biases that a plain ViT cannot represent.
 
     Raises:
         ValueError: If there is no ViT, none under ``prefix``, several to choose from, or one of
@@ -83,7 +89,7 @@ def recognise(
         for form in FORMATS
         if form.patch == patch and all(_any_key(mark, flat) for mark in form.marks)
     )
-    translated = _translate(flat, found, root)
+    translated = _translate(flat, found, root, drop_position_bias)
     return translated._replace(grid=_stored_grid(content, translated.encoder))
 
 
@@ -156,10 +162,14 @@ def lookup(key: str, table: dict[str, str]) -> str | None:
     return ours if index is None else ours.replace('{}', index.group(1))
 
 
-def _translate(flat: dict[str, Tensor], form: Format, root: str) -> Recognised:
+def _translate(
+    flat: dict[str, Tensor], form: Format, root: str, drop_position_bias: bool
+) -> Recognised:
     encoder_keys: dict[str, str] = {}
     rest_keys: dict[str, str] = {}
-    dropped, foreign = [], []
+    dropped: list[str] = []
+    lost: list[str] = []
+    foreign: list[str] = []
     base = root.removesuffix(form.encoder_prefix)
     for key, tensor in flat.items():
         inside = key.removeprefix(root) if key.startswith(root) else ''
@@ -171,8 +181,9 @@ def _translate(flat: dict[str, Tensor], form: Format, root: str) -> Recognised:
         elif re.search(HARMLESS, inside):
             dropped.append(key)
         elif inside.endswith(_BIAS_TABLE):
-            _refuse_position_bias(key, tensor, form)
-            dropped.append(key)
+            if tensor.any() and not drop_position_bias:
+                raise _position_bias(key, form)
+            (lost if tensor.any() else dropped).append(key)
         elif re.search(INSIDE_ENCODER, inside):
             foreign.append(inside)
         else:
@@ -185,22 +196,21 @@ def _translate(flat: dict[str, Tensor], form: Format, root: str) -> Recognised:
     encoder = _fuse_qkv({ours: flat[key] for key, ours in encoder_keys.items()})
     rest = _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items()})
     if 'pos_embed' not in encoder and 'BEiT' in form.name:
-        # A BEiT with relative positions alone; those were zero, or it would have been refused.
+        # A BEiT with relative positions alone: no absolute ones is what it had.
         patch = encoder['patch_embed.proj.weight']
         encoder['pos_embed'] = patch.new_zeros(1, 2, patch.shape[0])
     for keys in (encoder_keys, rest_keys):
         keys.update({key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()})
-    return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped)
+    return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped, lost)
 
 
-def _refuse_position_bias(key: str, table: Tensor, form: Format) -> None:
-    if not table.any():
-        return
-    raise ValueError(
+def _position_bias(key: str, form: Format) -> ValueError:
+    return ValueError(
         f'{key} is not zero: this {form.name} adds a learned bias for each pair of positions to '
         'its attention, which a plain ViT cannot represent (decomposed relative positions '
-        "neither). Use the host's own BEiT or MAE backbone for this file, or the MAE file that "
-        'it was fine-tuned from'
+        "neither). Use the host's own BEiT or MAE backbone for this file, or, to fine-tune "
+        "without that bias, init_cfg=dict(type='Pretrained', checkpoint=FILE, "
+        'drop_relative_position_bias=True)'
     )
 
 

@@ -17,6 +17,7 @@ class LoadReport:
         changed: Names of the model's tensors that were adapted, and how.
         initial: Names of the model's tensors that stay as initialised.
         ignored: Keys of the file that were not used.
+        lost: Keys of the file without which the encoder computes something else.
     """
 
     source: str
@@ -25,6 +26,7 @@ class LoadReport:
     changed: dict[str, str] = field(default_factory=dict)
     initial: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f'Loaded {self.source} ({self.format})']
@@ -35,6 +37,11 @@ class LoadReport:
         lines += [f'  changed: {shorten(names)}: {how}' for how, names in by_change.items()]
         lines.append(f'  left at initialisation: {shorten(self.initial) or "nothing"}')
         lines.append(f'  ignored in the file: {shorten(self.ignored) or "nothing"}')
+        if self.lost:
+            lines.append(
+                f'  LEFT OUT, as asked for: {shorten(self.lost)}. The encoder computes something '
+                'else than the one in the file, until it is fine-tuned'
+            )
         return '\n'.join(lines)
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
@@ -79,7 +79,8 @@ class ViT(BaseModule):
         frozen_stages: Blocks that are not trained, first to last; see
             :func:`~mae_plugin.models.freeze.frozen_parts`. -1 trains all.
         init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=FILE)`` loads any ViT or MAE
-            file through :mod:`mae_plugin.checkpoint`, loudly.
+            file through :mod:`mae_plugin.checkpoint`, loudly, and takes ``prefix``, ``trust`` and
+            ``drop_relative_position_bias`` as ``load_pretrained`` does.
 
     Raises:
         ValueError: If ``arch`` is unknown, ``img_size`` does not fit ``patch_size``, or
@@ -100,7 +101,7 @@ class ViT(BaseModule):
         use_checkpoint: bool = False,
         train_pos_embed: bool = False,
         frozen_stages: float = -1,
-        init_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dims, self.num_layers, num_heads, mlp_ratio = parse_arch(arch)
@@ -146,14 +147,18 @@ class ViT(BaseModule):
         return self
 
     def init_weights(self) -> None:
-        """Initialise as the official code does (appendix A.1), or load ``init_cfg``'s file."""
-        if self.init_cfg and self.init_cfg.get('type') == 'Pretrained':
-            from mae_plugin.checkpoint import load_pretrained
+        """Initialise as the official code does (appendix A.1), then as ``init_cfg`` says.
 
-            self.reset_parameters()
-            load_pretrained(self, self.init_cfg['checkpoint'], prefix=self.init_cfg.get('prefix'))
-        else:
-            self.reset_parameters()
+        Files are loaded last, whatever their place in a list.
+        """
+        self.reset_parameters()
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        files = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        initialize(self, [cfg for cfg in cfgs if cfg not in files])
+        for cfg in files:
+            from mae_plugin.checkpoint.load import load_init_cfg
+
+            load_init_cfg(self, cfg)
         self._is_init = True
 
     def reset_parameters(self) -> None:

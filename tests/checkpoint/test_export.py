@@ -1,6 +1,8 @@
 """Exports: the peers' own classes read them and compute the same; round trips; the two tools."""
 
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from mae_plugin.models import ViT, ViTBackbone
 from mae_plugin.safe_load import safe_load
 
 from . import peers
+from .models import Shell, mae, save, vit
 from .peers import ARCH, DIMS, PATCH, SIZE
-from .test_load import mae, save, vit
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -194,6 +196,32 @@ def test_export_tool(tmp_path, capsys, monkeypatch):
 
     assert run_tool('export_checkpoint', run, '--to', 'timm', '--part', 'full') == 1
     assert 'timm has no MAE decoder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', ['inspect_checkpoint', 'export_checkpoint'])
+def test_tools_trust_on_demand(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [])
+    file = save(our_run(vit()) | dict(x=Shell(tmp_path / 'ran')), tmp_path / 'own.pth')
+    arguments = [file] if tool == 'inspect_checkpoint' else [file, '--to', 'official']
+    assert run_tool(tool, *arguments) == 1
+    assert 'tools/export_checkpoint.py FILE --trust' in capsys.readouterr().err
+    assert not (tmp_path / 'ran').exists()
+    assert run_tool(tool, *arguments, '--trust') == 0
+    assert (tmp_path / 'ran').exists()
+    if tool == 'export_checkpoint':
+        assert not load_pretrained(vit(), 'own_official.safetensors').initial
+
+
+@pytest.mark.parametrize('tool', ['inspect_checkpoint', 'export_checkpoint'])
+def test_tools_of_a_clone_use_its_package(tool, tmp_path):
+    """Which need not be installed, or is installed from another clone."""
+    (tmp_path / 'tools').mkdir()
+    script = shutil.copy(TOOLS / f'{tool}.py', tmp_path / 'tools')
+    (tmp_path / 'mae_plugin').mkdir()
+    (tmp_path / 'mae_plugin' / '__init__.py').write_text("raise SystemExit('of the clone')")
+    run = subprocess.run([sys.executable, script, '--help'], capture_output=True, text=True)
+    assert run.stderr.strip() == 'of the clone'
 
 
 def test_inspect_tool(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,6 @@ import logging
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -14,8 +13,8 @@ from torch import nn
 from mae_plugin.models import ViT, ViTBackbone
 
 from . import peers
+from .models import Shell, mae, save, unchanged, vit, weights
 from .peers import ARCH, DIMS, GRID, PATCH, SIZE
-from .test_load import Shell, mae, save, unchanged, vit, weights
 
 
 class Host(BaseModel):
@@ -49,18 +48,6 @@ def no_scope_left():
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(scopes)
-
-
-@pytest.fixture
-def logged():
-    """Messages logged through mmengine while a test runs."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,27 @@ def test_checkpointing_changes_nothing():
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.parametrize('as_list', [False, True])
+def test_init_cfg_of_any_initialiser(as_list):
+    """mmengine's initialisers come after ours, as in its own modules."""
+    init_cfg = dict(type='Constant', layer='Linear', val=0.5, bias=2)
+    vit = ViT(ARCH, 8, 4, init_cfg=[init_cfg] if as_list else init_cfg)
+    vit.init_weights()
+    assert (vit.blocks[0].mlp.fc1.weight == 0.5).all() and (vit.blocks[2].attn.qkv.bias == 2).all()
+    assert vit.cls_token.any() and (vit.norm.weight == 1).all()
+
+
+def test_init_cfg_in_a_list_loads_files_last(tmp_path):
+    source = ViT(ARCH, 8, 4)
+    torch.save(source.state_dict(), tmp_path / 'vit.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    for init_cfg in ([pretrained], [pretrained, dict(type='Constant', layer='Linear', val=0.5)]):
+        vit = ViT(ARCH, 8, 4, init_cfg=init_cfg)
+        vit.init_weights()
+        for name, tensor in source.state_dict().items():
+            assert torch.equal(vit.state_dict()[name], tensor), name
+
+
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
 def test_layer_depths(prefix):
     vit = ViT(ARCH, img_size=8, patch_size=4)
