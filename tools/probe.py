@@ -5,18 +5,26 @@
         --max-train 50000 --pool cls avg --device cuda
 
 DIR holds train/ and val/ with one sub-folder for each class. The checkpoint may be a run of this
-project or any ViT or MAE file. Both numbers are for comparing checkpoints in minutes; the paper's
-linear probe is configs/classification/linear_*.py.
+project or any ViT or MAE file; one of a size of its own that names no heads wants --num-heads.
+Both numbers are for comparing checkpoints in minutes; the paper's linear probe is
+configs/classification/linear_*.py.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mae_plugin.run_config import user_errors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mae_plugin.models import ViT
 
 
 def parse_args() -> Namespace:
@@ -32,11 +40,42 @@ def parse_args() -> Namespace:
     parser.add_argument('--max-train', type=int, help='use this many training images')
     parser.add_argument('--max-val', type=int, help='use this many validation images')
     parser.add_argument('--num-heads', type=int, help='of the encoder, if its file cannot tell')
-    parser.add_argument('--random', action='store_true', help='also score random weights')
+    parser.add_argument('--config', help="the model's config, where the checkpoint has none")
+    parser.add_argument(
+        '--random', action='store_true', help="also score random weights of the last one's sizes"
+    )
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--num-workers', type=int, default=2)
     parser.add_argument('--device', help='cuda where there is one, else cpu')
     return parser.parse_args()
+
+
+def score(vit: 'ViT', preprocessor: 'nn.Module', name: str, args: Namespace) -> None:
+    """Print an encoder's rows of the table, each as soon as it is known."""
+    from mae_plugin.evaluation.features import evaluate_folders
+
+    for pool in args.pool:
+        if pool == 'cls' and vit.cls_token is None:
+            print(f'{name} has no class token: feature cls is left out', file=sys.stderr)
+            continue
+        scores = evaluate_folders(
+            vit.to(args.device),
+            preprocessor.to(args.device),
+            str(Path(args.data_root) / 'train'),
+            str(Path(args.data_root) / 'val'),
+            args.size or (vit.grid[0] * vit.patch_size, vit.grid[1] * vit.patch_size),
+            pool=pool,
+            k=args.k,
+            max_train=args.max_train,
+            max_val=args.max_val,
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+            channels=vit.patch_embed.proj.in_channels,
+        )
+        print(
+            f'| {name} | {pool} | {scores["knn"]:.1f} | {scores["linear"]:.1f} |',
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -45,42 +84,22 @@ def main() -> None:
     with user_errors():
         import torch
 
-        from mae_plugin.evaluation.encoder import load_encoder
-        from mae_plugin.evaluation.features import evaluate_folders
+        from mae_plugin.evaluation.encoder import load_encoder, random_encoder
 
-        device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         for split in ('train', 'val'):
             if not (Path(args.data_root) / split).is_dir():
                 raise ValueError(f'--data-root {args.data_root} has no folder {split}/')
-        lines = ['| checkpoint | feature | kNN | linear |', '|---|---|---|---|']
-        for path in args.checkpoints:
-            vit, preprocessor = load_encoder(path, args.num_heads)
-            names = [path]
-            if args.random and path == args.checkpoints[-1]:
-                names.append('random weights')
-            for name in names:
-                if name == 'random weights':
-                    torch.manual_seed(0)
-                    vit.reset_parameters()
-                for pool in args.pool:
-                    scores = evaluate_folders(
-                        vit.to(device),
-                        preprocessor.to(device),
-                        str(Path(args.data_root) / 'train'),
-                        str(Path(args.data_root) / 'val'),
-                        args.size or tuple(side * vit.patch_size for side in vit.grid),
-                        pool=pool,
-                        k=args.k,
-                        max_train=args.max_train,
-                        max_val=args.max_val,
-                        batch_size=args.batch_size,
-                        num_workers=args.num_workers,
-                        channels=vit.patch_embed.proj.in_channels,
-                    )
-                    lines.append(
-                        f'| {name} | {pool} | {scores["knn"]:.1f} | {scores["linear"]:.1f} |'
-                    )
-        print('\n'.join(lines))
+        for number, path in enumerate(args.checkpoints):
+            # What was loaded is told beside the table, not within it.
+            with redirect_stdout(sys.stderr):
+                vit, preprocessor = load_encoder(path, args.num_heads, args.config)
+            if number == 0:
+                print('| checkpoint | feature | kNN | linear |\n|---|---|---|---|', flush=True)
+            score(vit, preprocessor, path, args)
+        if args.random:
+            torch.manual_seed(0)
+            score(random_encoder(vit), preprocessor, 'random weights', args)
 
 
 if __name__ == '__main__':
