@@ -83,7 +83,8 @@ def make_shards(
             skipped += _write_shard(shard, images, order[start : start + per_shard], start)
     if images.classes:
         _write_text(target / 'classes.txt', ''.join(f'{name}\n' for name in images.classes))
-    index = ShardIndex.scan([str(shard) for shard in shards], EXTENSIONS)
+    files = [str(shard) for shard in shards]
+    index = ShardIndex.scan(files, EXTENSIONS, [shard.name for shard in shards])
     index.save(target / 'index.npz')
     for path in skipped:
         print(f'left out, cannot be read: {path}', file=sys.stderr)

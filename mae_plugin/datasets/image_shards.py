@@ -2,18 +2,27 @@
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mae_plugin.datasets.image_dataset import ImageDataset
 from mae_plugin.datasets.image_folder import EXTENSIONS
 from mae_plugin.datasets.path_list import cache_folder, digest
 from mae_plugin.datasets.shard_index import ShardIndex
-from mae_plugin.datasets.shard_store import ShardStore, expand_shards, fetch, is_remote, shard_name
+from mae_plugin.datasets.shard_store import (
+    ShardStore,
+    expand_shards,
+    fetch,
+    is_remote,
+    locked,
+    shard_name,
+)
 from mae_plugin.registry import DATASETS
 
 
@@ -26,22 +35,25 @@ class ImageShards(ImageDataset):
     time with their images shuffled together: reading stays within a few files.
 
     Remote shards (``https:``, ``s3:`` through ``pipe:aws s3 cp ... -`` and whatever else
-    webdataset opens) are fetched whole into ``cache_dir`` when first needed.
+    webdataset opens) are fetched whole into ``cache_dir`` when first needed, which must take less
+    than the loop's ``worker_timeout``. A fetch that fails is tried again, and then ends the run:
+    it is no image's fault.
 
     Args:
         shards (str | Sequence[str]): Folder of ``.tar`` files, glob or brace pattern
             (``'https://host/train-{000..127}.tar'``), or a list of these.
-        index (str, optional): The index that tools/make_shards.py wrote. Defaults to
-            ``index.npz`` beside local shards; without one, the shards are scanned once and the
-            index is kept in ``cache_dir``.
+        index (str, optional): The index that tools/make_shards.py wrote, a file or a URL. Defaults
+            to ``index.npz`` beside local shards; without one, the shards are scanned once and the
+            index is kept in ``cache_dir``: remote ones are all fetched for it.
         labels (bool | str): 'auto' gives labels if every image has one (``.cls`` members).
         classes (Sequence[str], optional): Class names in label order. Defaults to the lines of
             ``classes.txt`` beside local shards.
         window (int): Shards shuffled together.
         cache_dir (str, optional): Folder for fetched shards and made indices. Defaults to
             ``$XDG_CACHE_HOME/mae_plugin/shards``.
-        max_cached (int, optional): Fetched shards kept; the ones unused for longest go first.
-            Should exceed ``window`` times the runs on this machine. None keeps all.
+        max_cached (int, optional): Fetched shards kept, beside those being fetched; the ones
+            unused for longest go first. Should exceed ``window`` times the runs on this machine.
+            None keeps all.
         pipeline, seed, bad_images: See :class:`ImageDataset`.
 
     Raises:
@@ -72,6 +84,7 @@ class ImageShards(ImageDataset):
         folder = Path(cache_dir) if cache_dir else cache_folder() / 'shards'
         self._store = ShardStore(self.urls, folder, max_cached)
         self.index = self._find_index(index, folder)
+        self._store.sizes = self.index.sizes
         if not len(self.index.names):
             raise ValueError(f'the shards {shards!r} hold no image ({", ".join(EXTENSIONS)})')
         complete = bool((self.index.label >= 0).all())
@@ -94,7 +107,8 @@ class ImageShards(ImageDataset):
 
         Raises:
             BadImageError: If its shard ends before it.
-            OSError: If its shard cannot be had.
+            OSError: If its local shard cannot be read.
+            ShardError: If its remote shard cannot be had.
         """
         offset, size = map(int, self.index.data[index])
         data = self._store.read(int(self.index.shard_of[index]), offset, size)
@@ -120,17 +134,36 @@ class ImageShards(ImageDataset):
             if list(found.shards) != [shard_name(url) for url in self.urls]:
                 raise ValueError(f'index {index} is of other shards than {self.urls[0]} ...')
             return found
-        names = [shard_name(url) for url in self.urls]
-        files = [self._store.path(number) for number in range(len(self.urls))]
-        beside = Path(files[0]).with_name('index.npz')
         made = folder / f'index-{digest(*self.urls)}.npz'
-        for path in (beside, made):
+        if any(map(is_remote, self.urls)):
+            return self._remote_index(made)
+        names = [shard_name(url) for url in self.urls]
+        for path in (Path(self.urls[0]).with_name('index.npz'), made):
             with contextlib.suppress(ValueError, OSError):
                 found = ShardIndex.load(path)
-                if found.matches(names, files) and not _is_older(path, files):
+                if found.matches(names, self.urls) and not _is_older(path, self.urls):
                     return found
-        found = ShardIndex.scan(files, EXTENSIONS, names)
+        found = ShardIndex.scan(self.urls, EXTENSIONS, names)
         with contextlib.suppress(OSError):
+            found.save(made)
+        return found
+
+    def _remote_index(self, made: Path) -> ShardIndex:
+        """The index made before, without fetching anything; or fetch all shards in turn."""
+        names = [shard_name(url) for url in self.urls]
+        with locked(made.with_suffix('.lock')):  # one process of a machine makes it
+            with contextlib.suppress(ValueError, OSError):
+                found = ShardIndex.load(made)
+                if list(found.shards) == names:
+                    return found
+            print_log(
+                f'no index of {len(names)} remote shards: fetching all of them once to make it; '
+                'with index=... (tools/make_shards.py wrote index.npz) that is not needed',
+                logger='current',
+                level=logging.WARNING,
+            )
+            files = (self._store.path(number) for number in range(len(names)))
+            found = ShardIndex.scan(files, EXTENSIONS, names)
             found.save(made)
         return found
 

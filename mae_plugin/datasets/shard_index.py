@@ -4,7 +4,7 @@ import contextlib
 import os
 import tarfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -77,14 +77,14 @@ class ShardIndex:
 
     @classmethod
     def scan(
-        cls, files: Sequence[str], suffixes: tuple[str, ...], shards: Sequence[str] | None = None
+        cls, files: Iterable[str], suffixes: tuple[str, ...], shards: Sequence[str]
     ) -> 'ShardIndex':
         """Read the headers of local tar files.
 
         Args:
-            files (Sequence[str]): Uncompressed tar files.
+            files (Iterable[str]): Uncompressed tar files, each read before the next is asked for.
             suffixes (tuple[str, ...]): Endings of images, in lower case.
-            shards (Sequence[str], optional): Their names, if not the files' own.
+            shards (Sequence[str]): Their names.
 
         Raises:
             ValueError: If a file is no tar, or holds a member that would lie outside its folder.
@@ -110,7 +110,7 @@ class ShardIndex:
                 label[position] = key_labels.get(key, -1)
             sizes.append(os.path.getsize(file))
         return cls(
-            PathList.of(shards or map(os.path.basename, files)),
+            PathList.of(shards),
             np.array(sizes, np.int64),
             PathList(np.frombuffer(bytes(names), np.uint8), np.array(offsets, np.int64)),
             np.array(shard_of, np.int32),

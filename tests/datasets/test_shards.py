@@ -1,26 +1,18 @@
-"""Tar shards: written from a folder, read at random, local and through pipes, never trusted."""
+"""Tar shards: written from a folder, read at random, never trusted."""
 
-import io
 import itertools
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from photos import encode, photo, write_photos
+from tars import make_shards, pack, shards, write_tar
 from torch.utils.data import DataLoader
 
-from mae_plugin.datasets import ImageFolder, ImageShards, StreamSampler, stack_collate
+from mae_plugin.datasets import ImageFolder, StreamSampler, stack_collate
 from mae_plugin.datasets.shard_index import ShardIndex, is_safe_name
 from mae_plugin.datasets.shard_store import expand_shards, shard_name
-
-PIPELINE = [dict(type='LoadRandomResizedCrop', size=32), dict(type='PackInputs')]
-
-
-def shards(where, **options) -> ImageShards:
-    return ImageShards(where, **(dict(pipeline=PIPELINE, seed=1) | options))
 
 
 @pytest.fixture(autouse=True)
@@ -29,37 +21,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_shards():
-    """``tools/make_shards.py`` as a function of its arguments."""
-    import importlib.util
-
-    path = Path(__file__).parents[2] / 'tools' / 'make_shards.py'
-    spec = importlib.util.spec_from_file_location('make_shards', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-@pytest.fixture
-def packed(tmp_path, make_shards):
+def packed(tmp_path):
     """A folder of 11 labelled photos and its shards of 4."""
-    for name, count in (('ant', 5), ('bee', 6)):
-        write_photos(tmp_path / 'images' / name, count)
-    make_shards([str(tmp_path / 'images'), str(tmp_path / 'shards'), '--per-shard', '4'])
-    return tmp_path
-
-
-def write_tar(path, members: dict) -> str:
-    with tarfile.open(path, 'w') as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-            else:  # a link
-                info.type, info.linkname = tarfile.SYMTYPE, content
-                tar.addfile(info)
-    return str(path)
+    return pack(tmp_path)
 
 
 def test_shards_hold_every_image_and_label_once(packed):
@@ -101,28 +65,28 @@ def test_we_read_what_webdataset_writes(tmp_path):
     assert [dataset.locate(i)['gt_label'] for i in range(3)] == [0, 1, 2]
 
 
-def test_interrupted_packing_goes_on(packed, make_shards, capsys):
-    arguments = [str(packed / 'images'), str(packed / 'shards'), '--per-shard', '4']
+def test_interrupted_packing_goes_on(packed, capsys):
+    arguments = [packed / 'images', packed / 'shards', '--per-shard', '4']
     paths = sorted((packed / 'shards').glob('*.tar'))
     before = [path.read_bytes() for path in paths]
     stamps = [path.stat().st_mtime_ns for path in paths]
     paths[1].unlink()
     (packed / 'shards/index.npz').unlink()
     (packed / 'shards/images-00001.part').write_bytes(b'half')
-    make_shards(arguments)
+    make_shards(*arguments)
     assert [path.read_bytes() for path in paths] == before
     after = [path.stat().st_mtime_ns for path in paths]
     assert (after[0], after[2]) == (stamps[0], stamps[2])
     assert not list((packed / 'shards').glob('*.part'))
     with pytest.raises(SystemExit):
-        make_shards([*arguments[:2], '--per-shard', '5'])
+        make_shards(*arguments[:2], '--per-shard', '5')
     assert 'per_shard=4' in capsys.readouterr().err
 
 
-def test_packing_leaves_out_what_cannot_be_read(tmp_path, make_shards, capsys):
+def test_packing_leaves_out_what_cannot_be_read(tmp_path, capsys):
     write_photos(tmp_path / 'images', 3)
     os.symlink(tmp_path / 'nothing', tmp_path / 'images' / 'gone.jpg')
-    make_shards([str(tmp_path / 'images'), str(tmp_path / 'shards')])
+    make_shards(tmp_path / 'images', tmp_path / 'shards')
     assert 'gone.jpg' in capsys.readouterr().err
     assert len(shards(str(tmp_path / 'shards'))) == 3
 
@@ -155,38 +119,6 @@ def test_passes_are_complete_local_and_resumable(packed):
         assert sorted(one.permutation(rng(3))) == list(range(11))
         assert (one.permutation(rng(3)) == one.permutation(rng(3))).all()
     assert (wide.permutation(rng(3)) != wide.permutation(rng(4))).any()
-
-
-def test_pipes_are_fetched_once_and_evicted(packed):
-    tally = packed / 'tally'
-    urls = [f'pipe:echo x >> {tally}; cat {path}' for path in sorted(packed.glob('shards/*.tar'))]
-    local = shards(str(packed / 'shards'))
-    remote = shards(urls, cache_dir=str(packed / 'fetched'))
-    again = shards(urls, cache_dir=str(packed / 'fetched'))
-    for index in range(11):
-        expected = local[(2, index)]
-        for dataset in (remote, again):
-            assert torch.equal(dataset[(2, index)]['inputs'], expected['inputs'])
-    assert tally.read_text().count('x') == 3
-
-    few = shards(
-        urls,
-        index=str(packed / 'shards/index.npz'),
-        cache_dir=str(packed / 'few'),
-        max_cached=2,
-    )
-    assert not (packed / 'few').exists()  # the index was enough to start
-    for index in range(11):
-        assert torch.equal(few[(2, index)]['inputs'], local[(2, index)]['inputs'])
-    assert len(list((packed / 'few').glob('*.tar'))) == 2
-
-
-def test_a_pipe_that_fails_leaves_nothing(packed):
-    url = f'pipe:head -c 2000 {packed}/shards/images-00000.tar; exit 3'
-    with pytest.raises(OSError, match='3'):
-        shards([url], cache_dir=str(packed / 'fetched'))
-    assert not list((packed / 'fetched').glob('*.tar'))
-    assert not list((packed / 'fetched').glob('*.part'))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +196,7 @@ def test_missing_shards_and_labels(tmp_path):
 
 def forged(tmp_path, **changes) -> str:
     write_tar(tmp_path / 'a.tar', {'0.jpg': encode(photo(9, 9))})
-    index = ShardIndex.scan([str(tmp_path / 'a.tar')], ('.jpg',))
+    index = ShardIndex.scan([str(tmp_path / 'a.tar')], ('.jpg',), ['a.tar'])
     for name, value in changes.items():
         setattr(index, name, value)
     index.save(tmp_path / 'forged.npz')
