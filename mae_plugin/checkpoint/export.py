@@ -1,12 +1,14 @@
 """Write a checkpoint in a peer's layout."""
 
 import io
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mae_plugin.engine.atomic import atomic_write
@@ -15,6 +17,10 @@ from . import formats
 from .fit import fold_layer_scale
 from .recognise import lookup, recognise
 from .report import shorten
+
+_DECODER = ('decoder.', 'head.pred.')
+# A linear probe's BatchNorm has the name too, and other tensors.
+_FC_NORM = ('neck.fc_norm.weight', 'neck.fc_norm.bias')
 
 
 class Target(NamedTuple):
@@ -27,6 +33,7 @@ class Target(NamedTuple):
         decoder: Table of the decoder; None if the peer has no MAE decoder.
         encoder_prefix: What precedes the encoder's keys beside a decoder.
         prefix: What precedes the encoder's keys when it is alone.
+        fc_norm: Name of the norm after average pooling; None if the peer has none.
         wrapper: Key under which a .pth keeps the tensors; None for a bare dict.
     """
 
@@ -35,12 +42,17 @@ class Target(NamedTuple):
     decoder: dict[str, str] | None = None
     encoder_prefix: str = ''
     prefix: str = ''
+    fc_norm: str | None = None
     wrapper: str | None = None
 
 
 TARGETS = {
-    'official': Target(formats.OFFICIAL, decoder=formats.OFFICIAL_DECODER, wrapper='model'),
-    'timm': Target(formats.OFFICIAL, ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma')),
+    'official': Target(
+        formats.OFFICIAL, decoder=formats.OFFICIAL_DECODER, fc_norm='fc_norm', wrapper='model'
+    ),
+    'timm': Target(
+        formats.OFFICIAL, ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma'), fc_norm='fc_norm'
+    ),
     'huggingface': Target(formats.HF, decoder=formats.HF_DECODER, encoder_prefix='vit.'),
     'mmpretrain': Target(
         formats.MMPRETRAIN,
@@ -48,6 +60,7 @@ TARGETS = {
         formats.MMPRETRAIN_DECODER,
         encoder_prefix='backbone.',
         prefix='backbone.',
+        fc_norm='ln2',
         wrapper='state_dict',
     ),
     # mmseg's backbones strip no prefix: bare keys. The first is its VisionTransformer.
@@ -61,7 +74,7 @@ TARGETS = {
 def export_checkpoint(
     content: Mapping[str, Any], to: str, part: str = 'encoder', prefix: str | None = None
 ) -> dict[str, Tensor]:
-    """Translate a checkpoint of any known layout to a peer's.
+    """Translate a checkpoint of any known layout to a peer's, and log what has no place in it.
 
     Args:
         content: What ``safe_load`` returned, or a state dict.
@@ -93,8 +106,15 @@ def export_checkpoint(
             _add_unit_layer_scale(encoder)
     beside = target.encoder_prefix if part == 'full' else target.prefix
     exported = _rename(encoder, table, beside)
+    norm = {k: v for k, v in found.rest.items() if k in _FC_NORM and target.fc_norm}
+    exported |= _rename(norm, {'neck.fc_norm': target.fc_norm or ''}, beside)
     if part == 'full':
         exported |= _export_decoder(found.rest, target, to)
+    left_out = [k for k in found.rest if k not in norm and not k.startswith(_DECODER)]
+    if left_out:
+        print_log(
+            f'{to} (the {part}) has no place for {shorten(left_out)}', 'current', logging.WARNING
+        )
     return exported
 
 
@@ -143,7 +163,7 @@ def _rename(state: Mapping[str, Tensor], table: dict[str, str], prefix: str) -> 
 def _export_decoder(rest: Mapping[str, Tensor], target: Target, to: str) -> dict[str, Tensor]:
     if target.decoder is None:
         raise ValueError(f"{to} has no MAE decoder: export part='encoder'")
-    decoder = {k: v for k, v in rest.items() if k.startswith(('decoder.', 'head.pred.'))}
+    decoder = {k: v for k, v in rest.items() if k.startswith(_DECODER)}
     if not decoder:
         raise ValueError("the file has no MAE decoder: export part='encoder'")
     return _rename(decoder, {ours: theirs for theirs, ours in target.decoder.items()}, '')

@@ -237,20 +237,16 @@ def mmpretrain_vit() -> Peer:
     return Peer(content, lambda x: model(x)[0])
 
 
-def mmpretrain_layer_scale_avg() -> Peer:
-    """Fine-tuned with average pooling: ln2 after it, no final norm."""
+def mmpretrain_pooled(**kwargs: Any) -> nn.Module:
+    """As fine-tuned: average pooling with ln2 after it, no final norm."""
     from mmpretrain.models.backbones import VisionTransformer
 
-    model = randomise(
-        VisionTransformer(
-            _mm_arch(),
-            SIZE,
-            PATCH,
-            out_type='avg_featmap',
-            final_norm=False,
-            layer_scale_init_value=0.1,
-        )
-    )
+    pooled = dict(out_type='avg_featmap', final_norm=False)
+    return randomise(VisionTransformer(_mm_arch(), SIZE, PATCH, **pooled, **kwargs))
+
+
+def mmpretrain_layer_scale_avg() -> Peer:
+    model = mmpretrain_pooled(layer_scale_init_value=0.1)
     state = model.state_dict()
     model.out_type = 'raw'
     return Peer(dict(state_dict=state), lambda x: model(x)[0], final_norm=False)

@@ -1,5 +1,6 @@
 """Exports: the peers' own classes read them and compute the same; round trips; the two tools."""
 
+import logging
 import runpy
 import shutil
 import subprocess
@@ -10,9 +11,10 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
 from safetensors.torch import load_file
+from torch import nn
 
 from mae_plugin.checkpoint import TARGETS, export_checkpoint, load_pretrained, write_export
-from mae_plugin.models import ViT, ViTBackbone
+from mae_plugin.models import TokenPool, ViT, ViTBackbone
 from mae_plugin.safe_load import safe_load
 
 from . import peers
@@ -124,6 +126,51 @@ def test_mmseg_reads_it(to, tmp_path):
     peer.init_weights()
     peer.eval()
     check(peer(peers.images())[-1], source(peers.images())[-1])
+
+
+def classifier():
+    """A trunk pooled over its patches and normalised after that, as fine-tuning has it."""
+    return peers.randomise(
+        nn.ModuleDict(
+            dict(
+                backbone=vit(final_norm=False),
+                neck=TokenPool(DIMS, 'avg', 'layer'),
+                head=nn.ModuleDict(dict(fc=nn.Linear(DIMS, 5))),
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize('to', ['official', 'timm', 'mmpretrain'])
+@torch.no_grad()
+def test_norm_after_pooling_is_exported(to, logged):
+    """Read by the peers' own pooled models, which compute the same feature."""
+    model, x = classifier(), peers.images()
+    exported = export_checkpoint(our_run(model), to)
+    if to == 'mmpretrain':
+        peer = peers.mmpretrain_pooled()
+        peer.load_state_dict({k.removeprefix('backbone.'): v for k, v in exported.items()})
+        (feature,) = peer(x)
+    else:
+        peer = peers.timm_vit(global_pool='avg', num_classes=0)
+        peer.load_state_dict(exported, strict=True)
+        feature = peer(x)
+    check(model['neck'](model['backbone'](x))[0], feature)
+    (record,) = (record for record in logged if record.levelno == logging.WARNING)
+    assert record.getMessage().endswith('no place for head.fc.weight, head.fc.bias')
+
+
+@pytest.mark.parametrize('to', ['huggingface', 'mmseg', 'mmseg-mae'])
+def test_norm_after_pooling_that_has_no_place_is_told(to, logged):
+    export_checkpoint(our_run(classifier()), to)
+    (record,) = (record for record in logged if record.levelno == logging.WARNING)
+    assert 'neck.fc_norm.weight, neck.fc_norm.bias' in record.getMessage()
+
+
+@pytest.mark.parametrize('part', ['encoder', 'full'])
+def test_pretraining_run_leaves_nothing_out_that_was_asked_for(part, logged):
+    export_checkpoint(our_run(mae()), 'official', part)
+    assert not [record for record in logged if record.levelno == logging.WARNING]
 
 
 def test_foreign_to_foreign():
