@@ -9,6 +9,8 @@ import pytest
 import torch
 from front_door import run_tool, tiny_config, train, write_images
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mae_plugin.checkpoint import load_pretrained
@@ -235,3 +237,13 @@ def test_probe_of_an_encoder_without_class_token(root, tmp_path, monkeypatch, ca
     rows, said = probe(monkeypatch, capsys, root, tmp_path / 'no-token.pth', '--num-heads', 2)
     assert [row[1] for row in rows] == ['avg']
     assert 'no-token.pth has no class token' in said
+
+
+def test_images_of_imagenet_c_are_tested_as_they_are(tmp_path):
+    cfg = Config.fromfile(PLAYGROUND.parent / 'classification/robustness_vit-b_imagenet-c.py')
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    init_default_scope('mmpretrain')
+    packed = Compose(cfg.test_dataloader.dataset.pipeline)(dict(img_path=tmp_path / 'image.png'))
+    # mmpretrain loads blue, green, red.
+    assert (packed['inputs'].permute(1, 2, 0).numpy()[..., ::-1] == pixels).all()
