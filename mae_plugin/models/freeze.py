@@ -45,8 +45,9 @@ def frozen_parts(vit: nn.Module, frozen_stages: float) -> list[nn.Module | nn.Pa
 
 
 def freeze(vit: nn.Module, frozen_stages: float) -> None:
-    """Stop the gradients of the frozen parts, and their dropping of paths.
+    """Stop the gradients of the frozen parts; whole frozen blocks drop no paths either.
 
+    A block of which half is frozen has one stochastic depth for both halves, which stays on.
     To be called in ``__init__`` and again in each ``train()``, which would wake the modules.
     """
     for part in frozen_parts(vit, frozen_stages):

@@ -63,6 +63,13 @@ def test_frozen_blocks_drop_no_path_whatever_train_says():
     torch.testing.assert_close(vit(images), vit(images), rtol=0, atol=0)
 
 
+def test_half_a_frozen_block_drops_paths_and_those_before_it_do_not():
+    vit = tiny_vit(frozen_stages=3.5, drop_path_rate=0.9).train()
+    assert [block.drop_path.training for block in vit.blocks[1:]] == [False, False, True]
+    images = torch.randn(8, 3, 16, 16)
+    assert not torch.equal(vit(images), vit(images))
+
+
 @pytest.mark.parametrize('stages', [-0.5, -2, 0.3, 4.5, 9])
 def test_a_number_of_blocks_that_means_nothing_is_refused(stages):
     with pytest.raises(ValueError, match=f'frozen_stages={stages}'):
