@@ -310,6 +310,35 @@ def mmseg_mae() -> Peer:
     return Peer(dict(state_dict=state), _with_cls(model), final_norm=False)
 
 
+def mmpretrain_beit() -> Peer:
+    """With absolute positions instead of relative ones."""
+    from mmpretrain.models.backbones import BEiTViT
+
+    model = randomise(
+        BEiTViT(
+            _mm_arch(),
+            SIZE,
+            PATCH,
+            out_type='raw',
+            use_abs_pos_emb=True,
+            use_rel_pos_bias=False,
+            layer_scale_init_value=0.1,
+        )
+    )
+    state = _prefixed(model.state_dict(), 'backbone.')
+    return Peer(dict(state_dict=state), lambda x: model(x)[0], final_norm=False)
+
+
+def mmseg_beit() -> Peer:
+    """Its biases still zero, as before it was trained."""
+    from mmseg.models.backbones import BEiT
+
+    model = randomise(BEiT((SIZE, SIZE), PATCH, final_norm=True, **mmseg_arch()))
+    for layer in model.layers:
+        layer.attn.relative_position_bias_table.data.zero_()
+    return Peer(dict(state_dict=model.state_dict()), _with_cls(model))
+
+
 def hf_config(**kwargs: Any) -> dict[str, Any]:
     return dict(
         hidden_size=DIMS,
@@ -339,8 +368,17 @@ def hf_vit_bare() -> Peer:
 
 
 def hf_vit_new_names() -> Peer:
-    """transformers 5 renames the modules (its conversion_mapping.py, entry ViTModel)."""
     peer = hf_vit()
+    return Peer(_new_names(peer.content), peer.tokens, suffix='.safetensors')
+
+
+def hf_mae_new_names() -> Peer:
+    peer = hf_mae()
+    return Peer(_new_names(peer.content), peer.tokens, suffix='.safetensors')
+
+
+def _new_names(content: dict[str, Tensor]) -> dict[str, Tensor]:
+    """transformers 5 renames the modules (its conversion_mapping.py, entry ViTModel)."""
     renames = {
         'encoder.layer.': 'layers.',
         'attention.attention.query': 'attention.q_proj',
@@ -351,11 +389,11 @@ def hf_vit_new_names() -> Peer:
         'output.dense': 'mlp.fc2',
     }
     state = {}
-    for key, value in peer.content.items():
+    for key, value in content.items():
         for old, new in renames.items():
             key = key.replace(old, new)
         state[key] = value
-    return Peer(state, peer.tokens, suffix='.safetensors')
+    return state
 
 
 def hf_mae_model() -> nn.Module:
@@ -460,12 +498,15 @@ PEERS = {
         hf_vit_bare,
         hf_vit_new_names,
         hf_mae,
+        hf_mae_new_names,
         detectron2_vitdet,
         detectron2_pkl,
         dino,
         moco_v3,
         beit,
         hf_beit,
+        mmpretrain_beit,
+        mmseg_beit,
         beit_without_positions,
     )
 }

@@ -106,6 +106,23 @@ def test_mmpretrain_reads_it(tmp_path):
     check(peer.backbone(peers.images(), None)[0], source(peers.images()))
 
 
+@torch.no_grad()
+def test_mmpretrain_reads_the_encoder_alone(tmp_path):
+    """Its VisionTransformer, through ``init_cfg`` with the prefix of its own checkpoints."""
+    from mmpretrain.models.backbones import VisionTransformer
+
+    source = peers.randomise(vit(layer_scale_init=0.1))
+    path = str(tmp_path / 'out.pth')
+    write_export(path, export_checkpoint(our_run(source), 'mmpretrain'), 'mmpretrain')
+    init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
+    arch = ARCH | dict(feedforward_channels=4 * DIMS)
+    own = dict(out_type='raw', layer_scale_init_value=1.0)
+    peer = VisionTransformer(arch, SIZE, PATCH, init_cfg=init_cfg, **own)
+    peer.init_weights()
+    peer.eval()  # returns None
+    check(peer(peers.images())[0], source(peers.images()))
+
+
 @pytest.mark.parametrize('to', ['mmseg', 'mmseg-mae'])
 @torch.no_grad()
 def test_mmseg_reads_it(to, tmp_path):
