@@ -64,9 +64,9 @@ def test_frozen_blocks_drop_no_path_whatever_train_says():
 
 
 def test_half_a_frozen_block_drops_paths_and_those_before_it_do_not():
-    vit = tiny_vit(frozen_stages=3.5, drop_path_rate=0.9).train()
+    vit = tiny_vit(frozen_stages=3.5, drop_path_rate=0.5).train()
     assert [block.drop_path.training for block in vit.blocks[1:]] == [False, False, True]
-    images = torch.randn(8, 3, 16, 16)
+    images = torch.randn(64, 3, 16, 16)
     assert not torch.equal(vit(images), vit(images))
 
 
