@@ -68,6 +68,13 @@ def _before_load(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_:
     trunks = find_trunks(module)
     if all(_fits(trunk, state_dict, prefix + name) for name, trunk in trunks.items()):
         return
+    if prefix and not any(key.startswith(prefix) for key in state_dict):
+        # Filtered by a parent without this hook, so that nothing is left to translate.
+        raise ValueError(
+            f"no key of the state dict begins with '{prefix}', and the model around that part "
+            'cannot translate them: it held the part before a ViT was put into it. Put the ViT in '
+            'first, or load with mae_plugin.checkpoint.load_pretrained(model, FILE)'
+        )
     state, report, used = adapt(state_dict, module, 'the state dict', location=prefix)
     # A wrapper such as 'model' goes with what was in it.
     gone = {*used, *NO_WEIGHTS, *(key.split('.')[0] for key in used)}

@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from mae_plugin.models import ViT, ViTBackbone
@@ -174,6 +175,23 @@ def test_deeper_and_copied_models_understand_too():
         model.load_state_dict(peer.content, strict=False)
         for host in (model[0].student, model[0].teacher):
             assert torch.equal(host.backbone.cls_token, peer.content['cls_token'])
+
+
+@pytest.mark.parametrize('load', ['torch', 'mmengine'])
+def test_model_that_got_its_trunk_late_says_so(load):
+    """Torch does not tell who holds the holder: it never sees the file's own keys."""
+    model = nn.Module()
+    model.part = nn.Module()
+    model.part.backbone = vit()
+    for content in (peers.timm().content, peers.host_run().content['state_dict']):
+        with pytest.raises(ValueError, match=r"'part\.'.*load_pretrained\(model, FILE\)"):
+            if load == 'torch':
+                model.load_state_dict(content, strict=False)
+            else:
+                load_state_dict(model, content)
+    own = peers.randomise(copy.deepcopy(model))
+    model.load_state_dict(own.state_dict())
+    assert torch.equal(model.part.backbone.cls_token, own.part.backbone.cls_token)
 
 
 def test_each_trunk_finds_its_own_in_a_pair():
