@@ -11,12 +11,26 @@ from mae_plugin.run_config import follow_classes, set_data_root
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'configs/classification'
 CONFIGS = set(FOLDER.glob('*.py'))
+SMALL = set((ROOT / 'configs/playground').glob('*_classes.py'))
 
 
 def test_the_readme_links_every_config():
     text = (FOLDER / 'README.md').read_text()
-    links = {FOLDER / link for link in re.findall(r'\]\(([^):]*\.py)\)', text)}
-    assert links == CONFIGS
+    links = {(FOLDER / link).resolve() for link in re.findall(r'\]\(([^):]*\.py)\)', text)}
+    assert {link for link in links if link.is_relative_to(ROOT / 'configs')} == CONFIGS | SMALL
+
+
+def test_the_readmes_commands_name_what_exists():
+    text = (FOLDER / 'README.md').read_text()
+    named = set(re.findall(r'(?:tools|configs)/[\w/.-]+\.(?:py|sh)', text))
+    assert {f'tools/{name}.py' for name in ('train', 'test', 'probe', 'report')} <= named
+    assert not [name for name in named if not (ROOT / name).is_file()]
+    # The hook that the commands point at labelled folders.
+    index = int(re.search(r'custom_hooks\.(\d)\.train', text)[1])
+    hooks = Config.fromfile(ROOT / 'configs/mae_vit-b_pretrain.py').custom_hooks
+    assert hooks[index].type == 'MonitorHook'
+    epochs = Config.fromfile(ROOT / 'configs/playground/mae_classes.py').train_cfg.max_epochs
+    assert set(re.findall(r'mae_classes/epoch_(\d+)', text)) == {str(epochs)}
 
 
 def test_the_metafile_names_what_is_trained_on_a_public_set():

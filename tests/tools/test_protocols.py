@@ -75,7 +75,8 @@ def root(tmp_path_factory):
         for name, colour in (('green', (0, 180, 0)), ('red', (180, 0, 0))):
             (root / 'data' / split / name).mkdir(parents=True)
             for index in range(count):
-                pixels = (rng.integers(0, 70, (64, 64, 3)) + colour).astype(np.uint8)
+                width = 64 if split == 'train' or index else 90
+                pixels = (rng.integers(0, 70, (64, width, 3)) + colour).astype(np.uint8)
                 Image.fromarray(pixels).save(root / 'data' / split / name / f'{index}.png')
     with pytest.MonkeyPatch.context() as monkeypatch:
         train(
@@ -239,9 +240,13 @@ def test_probe_of_an_encoder_without_class_token(root, tmp_path, monkeypatch, ca
     assert 'no-token.pth has no class token' in said
 
 
-def test_images_of_imagenet_c_are_tested_as_they_are(tmp_path):
-    cfg = Config.fromfile(PLAYGROUND.parent / 'classification/robustness_vit-b_imagenet-c.py')
-    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+@pytest.mark.parametrize(
+    'config, side',
+    [('classification/robustness_vit-b_imagenet-c', 224), ('playground/finetune_classes', 64)],
+)
+def test_images_that_have_their_size_already_are_tested_as_they_are(tmp_path, config, side):
+    cfg = Config.fromfile(PLAYGROUND.parent / f'{config}.py')
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'image.png')
     init_default_scope('mmpretrain')
     packed = Compose(cfg.test_dataloader.dataset.pipeline)(dict(img_path=tmp_path / 'image.png'))
