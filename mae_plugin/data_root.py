@@ -40,14 +40,20 @@ def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) 
         place, dataset = _dataset(cfg, name)
         if not dataset:
             continue
-        dataset.data_root = folder
         prefix = _prefix(dataset)
-        if (Path(folder) / prefix).is_dir():
+        is_there = (Path(folder) / prefix).is_dir()
+        if 'shards' in dataset:
+            shards = str(Path(folder) / prefix) if is_there else folder
+            dataset.update(shards=shards, index=None)
+        else:
+            dataset.data_root = folder
+        if is_there:
             continue
         if not _has_class_folders(cfg, dataset):
             if not isinstance(dataset.get('data_prefix', ''), str):
                 continue  # a host's dataset of several folders
-            dataset.data_prefix = ''
+            if 'shards' not in dataset:
+                dataset.data_prefix = ''
             held_out = name != 'train_dataloader' and not dataset.get('ann_file')
             if held_out and name in loaders:
                 print(
@@ -130,7 +136,9 @@ def _kind(config: Any) -> str:
 
 
 def _prefix(dataset: Any) -> str:
-    """Folder of a dataset's images below its root."""
+    """Folder of a dataset's images or shards below its root."""
+    if isinstance(dataset.get('shards'), str):
+        return os.path.basename(dataset.shards)
     prefix = dataset.get('data_prefix', '')
     return prefix if isinstance(prefix, str) else prefix.get('img_path', '')
 

@@ -58,6 +58,8 @@ class ShardStore:
         self._files: OrderedDict[int, int] = OrderedDict()
         self._touched: dict[int, float] = {}
         self._process = os.getpid()
+        for url in filter(is_remote, urls[:1]):
+            _gopen(url)  # imported once, before there are workers
 
     def __getstate__(self) -> dict:
         return self.__dict__ | dict(_files=OrderedDict())
@@ -93,17 +95,20 @@ class ShardStore:
 
     def _is_whole(self, shard: int, path: Path) -> bool:
         with contextlib.suppress(OSError):
-            size = path.stat().st_size
-            return self.sizes is None or size == self.sizes[shard]
+            return path.stat().st_size == self._told(shard, path)
         return False
+
+    def _told(self, shard: int, path: Path) -> int:
+        """The size of a shard by the index, or of its file where there is none."""
+        return path.stat().st_size if self.sizes is None else int(self.sizes[shard])
 
     def _fetch(self, shard: int, path: Path) -> None:
         part = path.with_suffix('.part')
         try:
             with _open_url(self.urls[shard]) as stream, open(part, 'wb') as file:
                 shutil.copyfileobj(stream, file)
-            if not self._is_whole(shard, part):
-                found, told = part.stat().st_size, self.sizes[shard]
+            found, told = part.stat().st_size, self._told(shard, part)
+            if found != told:
                 raise OSError(f'it has {found} bytes, where the index says {told}')
             with locked(self.folder / 'eviction.lock'):
                 self._evict()
@@ -224,8 +229,12 @@ def _persistently(url: str, attempt: Callable[[], Fetched]) -> Fetched:
 
 
 def _open_url(url: str) -> BinaryIO:
+    return _gopen(url)(url)
+
+
+def _gopen(url: str) -> Callable[[str], BinaryIO]:
     try:
         from webdataset import gopen
     except ImportError as error:
         raise ValueError(f'{url} is no local file; pip install webdataset to fetch it') from error
-    return gopen(url)
+    return gopen
