@@ -39,8 +39,8 @@ class ViTBackbone(ViT):
         explicit_bias: Compute relative positions with a materialised bias matrix: the reference
             to test against.
         final_norm: Whether the last block's output is normalised.
-        kwargs: All else is ``ViT``'s. Position embeddings that are not trained
-            (``train_pos_embed=False``) are resized once per grid and cached.
+        kwargs: All else is ``ViT``'s. Position embeddings are resized once per grid and cached,
+            those that are trained (``train_pos_embed=True``) in evaluation without gradients.
 
     Raises:
         ValueError: If an index names no block, or windows meet a class token.
@@ -75,7 +75,7 @@ class ViTBackbone(ViT):
             size = 0 if index in is_global else window_size
             grid = (size, size) if size and rel_pos_grid else rel_pos_grid
             block.attn = DenseAttention(block.attn, size, grid, explicit_bias)
-        self._position_cache: dict[tuple, Tensor] = {}
+        self._position_cache: dict[Grid, tuple[tuple, Tensor, Tensor]] = {}
         freeze(self, self.frozen_stages)
 
     def _block_indices(self, name: str, indices: Sequence[int]) -> tuple[int, ...]:
@@ -91,18 +91,32 @@ class ViTBackbone(ViT):
     def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
         """As ``ViT.positions``; tables that need no gradient are cached by grid."""
         table = self.pos_embed
-        uncached = table.requires_grad or table.is_inference() or torch.compiler.is_compiling()
+        is_trained = table.requires_grad and (self.training or torch.is_grad_enabled())
+        is_compiling = torch.compiler.is_compiling()
+        if is_trained and not is_compiling:
+            # A step may follow, and fused optimizers leave the version as it is.
+            self._position_cache.clear()
+        uncached = is_trained or is_compiling or table.is_inference()
         if uncached or ids is not None or tuple(grid) == self.grid:
             return super().positions(grid, ids)
-        # Loading weights changes the version, moving them the address.
-        key = (tuple(grid), table.device, table.dtype, table.data_ptr(), table._version)
-        if key not in self._position_cache:
+        # Loading and stepping change the version, moving the address.
+        state = (table.device, table.dtype, table.data_ptr(), table._version)
+        cached = self._position_cache.get(grid)
+        if cached is None or cached[0] != state:
             if len(self._position_cache) >= _MAX_CACHED_GRIDS:
                 self._position_cache.clear()
             # A table made in inference mode could not be used in training.
             with torch.inference_mode(False), torch.no_grad():
-                self._position_cache[key] = super().positions(grid)
-        return self._position_cache[key]
+                # The old table is kept alive, so that no other can have its address.
+                cached = state, super().positions(grid), table.detach()
+            self._position_cache[grid] = cached
+        return cached[1]
+
+    def train(self, mode: bool = True) -> 'ViTBackbone':
+        """As usual; positions that were swapped behind the version's back are resized anew."""
+        self._position_cache.clear()
+        super().train(mode)
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Feature maps of the chosen blocks.

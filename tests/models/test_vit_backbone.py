@@ -9,6 +9,7 @@ from mmpretrain.models import VisionTransformer as MMPretrainViT
 from mmpretrain.models import ViTSAM
 from torch import nn
 
+import mae_plugin.models.vit as vit_module
 from mae_plugin.models import ViT, ViTBackbone
 
 ARCH = dict(embed_dims=48, num_layers=4, num_heads=3)
@@ -240,6 +241,51 @@ def test_positions_cached_in_inference_serve_training():
     with torch.inference_mode():
         model(images)
     model.train()(images)[0].mean().backward()
+
+
+def _step(model):
+    """Fused, so that the version counter does not see it."""
+    model(torch.randn(1, 3, 96, 96))[0].square().mean().backward()
+    torch.optim.AdamW([model.pos_embed], lr=0.1, fused=True).step()
+
+
+CHANGES = {
+    'an optimizer step': _step,
+    'loading': lambda model: model.load_state_dict(
+        {k: v + 1 for k, v in model.state_dict().items()}
+    ),
+    'new storage': lambda model: setattr(model.pos_embed, 'data', model.pos_embed.data + 1),
+    # As mmengine's EMA hook does before a validation loop, unseen as well.
+    'a swap before validation': lambda model: model.pos_embed.data.add_(1) is model.eval(),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_trained_positions_are_cached_while_they_stay(change, monkeypatch):
+    """Dense configs train them: a test at another size is to resize them once, not per image."""
+    resized = []
+    resize = vit_module.resize_pos_embed
+    monkeypatch.setattr(
+        vit_module, 'resize_pos_embed', lambda *args: resized.append(args) or resize(*args)
+    )
+    model = backbone(img_size=64, train_pos_embed=True)
+    images = torch.randn(1, 3, 96, 96)
+
+    def validate():
+        """Features of the model as it is, and how often positions were resized for them."""
+        resized.clear()
+        with torch.no_grad():
+            features = [model(images)[0] for _ in range(3)]
+        return features[-1], len(resized)
+
+    before, count = validate()
+    assert count == 1
+    CHANGES[change](model)
+    after, count = validate()
+    assert count == 1 and not torch.equal(after, before)
+    fresh = backbone(img_size=64, train_pos_embed=True)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(after, fresh.eval()(images)[0])
 
 
 def test_trained_positions_get_gradients_at_every_size():
