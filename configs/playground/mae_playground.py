@@ -43,7 +43,7 @@ model = dict(
 )
 
 # Tiny models want a larger step than the paper's 1.5e-4 for 256 images.
-optim_wrapper = dict(optimizer=dict(lr=4e-3 * _base_.batch_size / 256))
+optim_wrapper = dict(optimizer=dict(lr=8e-3 * _base_.batch_size / 256))
 auto_scale_lr = dict(base_batch_size=_base_.batch_size)
 
 warmup_epochs = 2
@@ -65,4 +65,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=24)
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=5, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=5, max_keep_ckpts=2))

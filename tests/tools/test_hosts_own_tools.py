@@ -54,7 +54,10 @@ MASK_RCNN = dict(
 UPERNET = dict(
     config='upernet_playground.py',
     out_indices=(0, 1, 2, 3),
-    model="""neck=dict(embed_dim=32),
+    model="""neck=[
+        dict(type='mae_plugin.MapNorm', in_channels=[32] * 4, norm_cfg=dict(type='BN')),
+        dict(type='mae_plugin.BlockGroupPyramid', in_channels=32, scales=(2, 1, 1, 0.5)),
+    ],
     decode_head=dict(in_channels=[32] * 4, channels=16),
     auxiliary_head=dict(in_channels=32, channels=16),""",
     evaluator='',

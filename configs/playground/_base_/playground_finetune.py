@@ -13,13 +13,20 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=75),
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True,
+    ),
+    # To the end of training, whatever its length.
     dict(
         type='CosineAnnealingLR',
         eta_min=0.0,
         by_epoch=True,
         begin=1,
-        end=max_epochs,
         convert_to_iter_based=True,
     ),
 ]

@@ -1,7 +1,7 @@
 """Unlabelled scenes of the playground: `python tools/make_playground.py`."""
 
 data_root = 'data/playground/'
-batch_size = 64
+batch_size = 32
 
 train_dataloader = dict(
     batch_size=batch_size,
