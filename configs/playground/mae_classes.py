@@ -107,5 +107,11 @@ custom_hooks = [
     dict(type='BadImagesHook'),
     dict(type='ReconstructionHook', interval=5),
     # Watching is what this run is for: up to a tenth of its time, not 4%.
-    dict(type='MonitorHook', interval=5, train='train', val='val', max_share=0.1),
+    dict(
+        type='MonitorHook',
+        interval=5,
+        train=data_root + 'train',
+        val=data_root + 'val',
+        max_share=0.1,
+    ),
 ]

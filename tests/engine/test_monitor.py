@@ -210,11 +210,6 @@ def test_an_evaluation_that_fails_ends_no_run(folder, tmp_path, monkeypatch):
     assert runner.epoch == 4 and logged(tmp_path) == []
 
 
-def test_folders_below_the_data_root_are_found(folder, tmp_path):
-    train(folder, tmp_path, interval=4, max_share=1e9, train='train', val='val')
-    assert len(logged(tmp_path)) == 1
-
-
 @pytest.mark.parametrize('name', ['ddp', 'fsdp'])
 def test_processes_score_what_one_does(folder, tmp_path, name):
     """Sharded, all of them take part; averaged, rank 0 does."""

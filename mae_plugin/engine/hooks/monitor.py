@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -47,9 +46,9 @@ class MonitorHook(Hook):
 
     Args:
         interval: Epochs between evaluations.
-        train: Folder with one sub-folder for each class, which the probes learn from, as it is
-            or below the training images' ``data_root``; without it only the report is written.
-        val: Folder that the probes are tested on, likewise.
+        train: Folder with one sub-folder for each class, which the probes learn from; without
+            it only the report is written.
+        val: Folder that the probes are tested on.
         pool: Feature: 'avg' or 'cls'.
         k: Neighbours.
         max_train: Images used of ``train``.
@@ -102,12 +101,10 @@ class MonitorHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         rows, columns = model.backbone.grid
         patch_size = model.backbone.patch_size
-        root = ((runner.cfg.get('train_dataloader') or {}).get('dataset') or {}).get('data_root')
         classes, self.loaders = None, []
         for folder, images in zip(self.folders, self.sizes):
-            below = Path(root or '', folder)
             loader, classes = labelled_loader(
-                str(below) if below.is_dir() else folder,
+                folder,
                 (rows * patch_size, columns * patch_size),
                 classes,
                 images,
