@@ -3,10 +3,12 @@
 import cv2
 import pytest
 import torch
-from dense_scenes import COLOURS, small_config, write_ade
+from dense_scenes import COLOURS, CONFIGS, small_config, write_ade
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -14,6 +16,7 @@ from mmseg.structures import SegDataSample
 UPERNET = 'segmentation/upernet_vit-b_mae_160k_ade20k-512x512.py'
 MULTI_SCALE = 'segmentation/upernet_vit-b_mae_160k_ade20k-512x512-ms.py'
 LINEAR = 'segmentation/linear_vit-b_mae_40k_ade20k-512x512.py'
+FPN_DETECTOR = 'detection/mask-rcnn_vit-b_mae-fpn_lsj-100e_coco.py'
 # The crop is 128x128 here.
 SIZES = [(64, 64), (48, 200), (128, 128), (192, 256), (150, 333)]
 
@@ -84,6 +87,35 @@ def test_only_a_linear_layer_stands_between_frozen_features_and_classes():
     }
 
 
+@pytest.mark.parametrize('name', [UPERNET, LINEAR, FPN_DETECTOR])
+def test_shorter_run_is_a_delta_of_one_number(name, tmp_path):
+    """The learning rate falls to zero at the end, wherever the child config puts it."""
+    cfg = Config.fromfile(CONFIGS / name)
+    cfg.merge_from_dict({'train_cfg.max_iters': 2000})
+    model = torch.nn.Linear(1, 1)
+    runner = Runner(
+        model,
+        str(tmp_path),
+        train_dataloader=dict(batch_size=1, dataset=[0], sampler=dict(type='DefaultSampler')),
+        train_cfg=cfg.train_cfg,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0)),
+        param_scheduler=cfg.param_scheduler,
+        default_scope='mmengine',
+        experiment_name=tmp_path.name,
+    )
+    runner._train_loop = runner.build_train_loop(cfg.train_cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    rates = []
+    for _ in range(2000):
+        rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+        runner.optim_wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) > 0.7
+    assert rates[-1] < 0.01
+
+
 def picture(size, axis, first):
     """A picture whose halves along ``axis`` have one class's colour each, and its labels."""
     labels = torch.full(size, 1 - first)
@@ -127,9 +159,10 @@ def test_any_size_is_segmented(colour_model, size, mode):
         assert accuracy > 0.85
 
 
-def test_multi_scale_is_multi_scale(ade):
+@pytest.mark.parametrize('size', ['vit-b', 'vit-l'])
+def test_multi_scale_is_multi_scale(size, ade):
     """Six scales, each mirrored; mmseg's own -ms config tests one."""
-    cfg = config(MULTI_SCALE, ade, tiny=True)
+    cfg = config(MULTI_SCALE.replace('vit-b', size), ade, tiny=True)
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, _scope_='mmseg'))
     inputs = dataset[0]['inputs']
     assert [tuple(image.shape[1:]) for image in inputs[::2]] == [
@@ -139,7 +172,7 @@ def test_multi_scale_is_multi_scale(ade):
     for plain, mirrored in zip(inputs[::2], inputs[1::2]):
         assert torch.equal(plain.flip(2), mirrored)
 
-    single = build(config(UPERNET, tiny=True))
+    single = build(config(UPERNET.replace('vit-b', size), tiny=True))
     multi = build(cfg).eval()
     # As mmengine's Runner loads what the training config saved.
     load_state_dict(multi, single.state_dict(), strict=True)

@@ -37,5 +37,5 @@ optim_wrapper = dict(optimizer=dict(lr=8e-5), paramwise_cfg=dict(layer_decay_rat
 warmup = 461 * _base_.accumulate
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=_base_.train_cfg.max_iters),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup),
 ]

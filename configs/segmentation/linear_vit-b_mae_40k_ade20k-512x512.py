@@ -45,12 +45,5 @@ model = dict(
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=1e-4), paramwise_cfg=dict(layer_decay_rate=None)
 )
-max_iters = 40000
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=_base_.warmup),
-    dict(
-        type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=_base_.warmup, end=max_iters
-    ),
-]
-train_cfg = dict(max_iters=max_iters, val_interval=4000)
+train_cfg = dict(max_iters=40000, val_interval=4000)
 default_hooks = dict(checkpoint=dict(interval=4000))

@@ -1,8 +1,7 @@
 """Cascade Mask R-CNN on ViT-B as in ViTDet: delta to mmdet's Cascade Mask R-CNN.
 
 As the Mask R-CNN, with three box heads. Kept as mmdet has it: a mask head for each stage (one in
-detectron2: 141 M parameters instead of 146 M), and losses weighted 1, 0.5 and 0.25 (all 1 there,
-with gradients scaled by 1/3).
+detectron2: 141 M parameters instead of 146 M).
 """
 
 _base_ = 'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py'
@@ -30,6 +29,9 @@ model = dict(
     neck=dict(_delete_=True, type='mae_plugin.SimpleFeaturePyramid', in_channels=768),
     rpn_head=dict(num_convs=2, loss_bbox=dict(_delete_=True, type='L1Loss')),
     roi_head=dict(
+        # detectron2 adds the stages' losses up and scales their gradients into the features by
+        # 1/3. For AdamW that is the same: the scale of a head's own gradients does not matter.
+        stage_loss_weights=[1 / 3, 1 / 3, 1 / 3],
         bbox_head=[
             dict(
                 type='Shared4Conv1FCBBoxHead',

@@ -1,4 +1,7 @@
-"""160,000 steps of 16 images: AdamW with layer decay, warm-up, linear decrease, float16."""
+"""160,000 steps of 16 images: AdamW with layer decay, warm-up, linear decrease, float16.
+
+A schedule of another length is a delta that sets `train_cfg.max_iters` alone.
+"""
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
@@ -8,14 +11,13 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )
 
-max_iters = 160000
 warmup = 1500
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warmup),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup, end=max_iters),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup),
 ]
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=16000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,0 +1,20 @@
+r"""Multi-scale, flipped test of the UperNet on ViT-L: six scales and their mirror images.
+
+A test of what `upernet_vit-l_mae_160k_ade20k-512x512.py` trained: logits of all twelve are
+averaged after softmax.
+
+Run:   python tools/test.py \
+           configs/segmentation/upernet_vit-l_mae_160k_ade20k-512x512-ms.py CHECKPOINT
+       tools/dist_test.sh \
+           configs/segmentation/upernet_vit-l_mae_160k_ade20k-512x512-ms.py CHECKPOINT 8
+Cost:  about 20 times the single-scale test.
+Score: none published; single-scale 53.6 (MAE paper, table 5).
+"""
+
+_base_ = [
+    './upernet_vit-l_mae_160k_ade20k-512x512.py',
+    '../_base_/datasets/ade20k_multi_scale.py',
+]
+
+model = dict(_delete_=True, type='SegTTAModel', module=_base_.model)
+test_dataloader = dict(dataset=dict(pipeline=_base_.tta_pipeline))
