@@ -2,6 +2,7 @@
 
 import io
 import math
+from typing import Literal
 
 import numpy as np
 import tifffile
@@ -25,12 +26,12 @@ def open_npy(source: str | bytes, channels: int | None) -> RawImage:
     """
     try:
         if isinstance(source, bytes):
-            array = np.load(io.BytesIO(source), allow_pickle=False)
+            array = _npy_in(source)
         else:
             array = np.load(source, mmap_mode='r', allow_pickle=False)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a damaged header is Python source that does not parse
         raise BadImageError(f'not a readable .npy array ({error})') from error
     if array.ndim not in (2, 3) or array.dtype.kind not in 'buif' or array.size == 0:
         raise BadImageError(f'.npy of shape {array.shape} and dtype {array.dtype} is no image')
@@ -40,6 +41,21 @@ def open_npy(source: str | bytes, channels: int | None) -> RawImage:
         array = array.transpose(1, 2, 0)
     height, width, bands = array.shape
     return RawImage(height, width, bands, lambda *_: array, itemsize=0, picture=False, alpha=False)
+
+
+def _npy_in(data: bytes) -> np.ndarray:
+    """The array of a ``.npy`` file's contents, without a copy and whatever size it claims."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, fortran_order, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError('an array of objects')
+    order: Literal['C', 'F'] = 'F' if fortran_order else 'C'
+    return np.ndarray(shape, dtype, data, offset=file.tell(), order=order)
 
 
 def open_tiff(data: bytes) -> RawImage:

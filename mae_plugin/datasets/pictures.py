@@ -9,20 +9,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mae_plugin.datasets.raw_image import BadImageError, RawImage, tiff_orientation
 
-# What Pillow raises on files that are no image or a damaged one.
-_PILLOW_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 
 def open_png(data: bytes) -> RawImage:
     """Read a PNG's header and check the checksum of every chunk, which no decoder here does.
@@ -68,7 +54,9 @@ def open_picture(data: bytes) -> RawImage:
         orientation = image.getexif().get(274, 1)
     except UnidentifiedImageError as error:
         raise BadImageError('not an image of any known format') from error
-    except _PILLOW_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each of Pillow's parsers stumbles in its own way
         raise BadImageError(f'damaged image ({error})') from error
     width, height = image.size
     if image.format == 'WEBP' and not getattr(image, 'is_animated', False):
@@ -98,7 +86,9 @@ def _pillow(image: Image.Image) -> np.ndarray:
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
-    except _PILLOW_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BadImageError(f'damaged {image.format or "image"} ({error})') from error
     mode = image.mode
     if mode in ('P', 'PA', 'LA', 'La', 'RGBa') or 'transparency' in image.info:
