@@ -16,7 +16,7 @@ from mae_plugin.run_config import user_errors
 def main() -> None:
     """Read a folder of shards, write one file."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('folder', help='sharded checkpoint: a folder of rank<r>.pth')
+    parser.add_argument('folder', help="a sharded checkpoint's folder, of FSDP or of DeepSpeed")
     parser.add_argument('output', help='file to write')
     parser.add_argument(
         '--with-optimizer', action='store_true', help='keep the training state; 3 times the size'
@@ -26,6 +26,11 @@ def main() -> None:
         from mae_plugin.engine.fsdp import read_checkpoint, save_plain
 
         checkpoint = read_checkpoint(args.folder)
+        if args.with_optimizer and 'optimizer' not in checkpoint:
+            raise ValueError(
+                f"--with-optimizer: {args.folder} is DeepSpeed's, whose training state only "
+                'DeepSpeed can use'
+            )
         if not args.with_optimizer:
             checkpoint = {key: checkpoint[key] for key in ('meta', 'state_dict')}
         save_plain(checkpoint, args.output)

@@ -7,3 +7,4 @@ from .lars import LARS
 from .loop import ResumableEpochLoop
 from .optim import ViTOptimWrapperConstructor
 from .visualizer import LazyVisualizer
+from .zero import DeepSpeedOptimWrapper, DeepSpeedStrategy

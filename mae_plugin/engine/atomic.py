@@ -14,6 +14,9 @@ _TAG = b'mae_plugin sha256='
 _END_OF_ZIP = b'PK\x05\x06'
 _CHUNK = 1 << 24
 
+# The file of DeepSpeed's checkpoint folders that holds the weights and what the run adds.
+DEEPSPEED_WEIGHTS = 'mp_rank_00_model_states.pt'
+
 
 def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole.

@@ -22,7 +22,12 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mae_plugin.engine.atomic import sync_folder, temporary_name, write_checkpoint
+from mae_plugin.engine.atomic import (
+    DEEPSPEED_WEIGHTS,
+    sync_folder,
+    temporary_name,
+    write_checkpoint,
+)
 from mae_plugin.models.block import Block
 from mae_plugin.registry import FUNCTIONS, STRATEGIES
 from mae_plugin.safe_load import safe_load
@@ -148,6 +153,8 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint as one process would have saved it, from a file or a folder of shards.
 
+    Of DeepSpeed's folders (ZeRO 1 and 2, where every process has all weights) the weights alone.
+
     Raises:
         ValueError: The folder lacks the files of some processes, or a file is damaged.
     """
@@ -155,6 +162,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_dir():
         return safe_load(path, mmap=True)
     files = sorted(path.glob('rank*.pth'), key=lambda file: int(file.stem[4:]))
+    if (path / DEEPSPEED_WEIGHTS).is_file():
+        content = safe_load(path / DEEPSPEED_WEIGHTS, mmap=True)
+        return dict(meta=content['meta'], state_dict=content['module'])
     if not files:
         raise ValueError(f'{path} holds no rank<r>.pth: it is no sharded checkpoint')
     parts = [safe_load(file, mmap=True) for file in files]

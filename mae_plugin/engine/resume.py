@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
-from mae_plugin.engine.atomic import find_damage
+from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, find_damage
 from mae_plugin.safe_load import safe_load
 
 # How long a network disk may take to show one machine what another has written, in seconds.
@@ -155,8 +155,15 @@ def resolve_resume(resume: str, work_dir: str | Path, trust: bool = False) -> st
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of a checkpoint; a sharded one is a folder with a file per rank."""
-    return sorted(path.glob('*.pth')) if path.is_dir() else [path]
+    """The files of a checkpoint, the one that tells its iteration first.
+
+    A sharded one is a folder: ``rank<r>.pth`` of each process, or DeepSpeed's file of weights and
+    ``..._optim_states.pt`` of each.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted([*path.glob('*.pth'), *path.glob('*.pt')])
+    return sorted(files, key=lambda file: file.name != DEEPSPEED_WEIGHTS)
 
 
 def _damage(path: Path) -> str | None:
@@ -166,9 +173,10 @@ def _damage(path: Path) -> str | None:
         if damage := find_damage(file):
             return damage
     if path.is_dir():
-        shards = safe_load(files[0], mmap=True).get('shards') if files else 'some'
-        if shards != len(files):
-            return f'it holds {len(files)} of {shards} files'
+        told = safe_load(files[0], mmap=True) if files else {}
+        expected = told['dp_world_size'] + 1 if 'dp_world_size' in told else told.get('shards')
+        if expected != len(files):
+            return f'it holds {len(files)} of {expected or "its"} files'
     return None
 
 

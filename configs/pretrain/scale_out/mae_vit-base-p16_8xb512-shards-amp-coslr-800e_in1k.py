@@ -12,8 +12,8 @@ Run:   tools/dist_train.sh \
        DIR holds the shards, or `train` and `val` that hold them. From a bucket, with the index
        that make_shards.py wrote and room for 64 shards of 2,000 images on each machine:
            --cfg-options train_dataloader.dataset.max_cached=64 \
-           train_dataloader.dataset.index='pipe:aws s3 cp s3://B/train/index.npz -' \
-           train_dataloader.dataset.shards='pipe:aws s3 cp s3://B/train/images-{00000..00640}.tar -'
+           train_dataloader.dataset.index='pipe:aws s3 cp s3://B/index.npz -' \
+           train_dataloader.dataset.shards='pipe:aws s3 cp s3://B/images-{00000..00640}.tar -'
 Cost:  as configs/mae_vit-b_pretrain.py: 8 GPUs x 512 images; 800 epochs x 312 iterations.
 Score: as configs/mae_vit-b_pretrain.py: the images are the same, their order is shuffled within
        16 shards at a time.

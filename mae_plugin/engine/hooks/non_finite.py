@@ -12,6 +12,7 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
+from mae_plugin.engine.zero import DeepSpeedOptimWrapper
 from mae_plugin.registry import HOOKS
 
 
@@ -46,7 +47,7 @@ class NonFiniteGuard(Hook):
             raise ValueError(f'max_in_row={max_in_row} must be at least 1')
         self.max_in_row = max_in_row
         self.every_iteration = every_iteration
-        self._steps: list[_GuardedStep] = []
+        self._steps: list[_GuardedStep | DeepSpeedOptimWrapper] = []
         self._unread: list[_Iteration] = []
         self._paths: list[str] = []
 
@@ -54,8 +55,9 @@ class NonFiniteGuard(Hook):
         """Wrap the optimizer wrapper, or each of several."""
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        # DeepSpeed's engine makes its own steps and finds overflows itself.
         self._steps = [_GuardedStep(each) for each in wrappers if isinstance(each, OptimWrapper)]
+        # DeepSpeed's engine makes its own steps; our wrapper of it skips them.
+        self._steps += [each for each in wrappers if isinstance(each, DeepSpeedOptimWrapper)]
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Take the iteration's values; read and judge them if it is time.
