@@ -9,9 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,9 +19,6 @@ from tiny_run import log_lines, mae_config, tiny_config
 
 from mae_plugin.engine.resume import find_resumable
 from mae_plugin.safe_load import safe_load
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
-from broken_images import write_broken_images
 
 KILLS = int(os.environ.get('FAULT_KILLS', '3'))
 
@@ -205,37 +200,3 @@ def test_full_disk(tmp_path, small_disk, record_property):
     assert_same_run(tmp_path / 'whole', work_dir)
     kind = 'tmpfs of 1 MB' if small_disk else 'files limited to 100 kB'
     record_property('evidence', f'{kind}; stopped, iteration {last} intact, went on with room')
-
-
-def test_broken_images_among_good_ones(tmp_path, photos, record_property):
-    mixed = tmp_path / 'mixed'
-    broken = write_broken_images(mixed)
-    good = sorted(photos.iterdir())
-    for index in range(1200 - len(broken)):
-        shutil.copy(good[index % len(good)], mixed / f'good-{index:04d}.png')
-    config = mae_config(tmp_path / 'run', mixed, batch_size=24, epochs=1)
-    config['train_dataloader']['sampler'].update(repeats=1)
-    config['train_dataloader'].update(num_workers=2)
-    config['custom_hooks'].append(dict(type='BadImagesHook'))
-    run(config)
-    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
-    assert sorted(line.split('\t')[0] for line in lines) == sorted(map(str, broken.values()))
-    assert not (mixed / 'EXECUTED').exists()
-    assert iteration(tmp_path / 'run') == 50
-    record_property('evidence', f'{len(lines)} kinds among 1200 images: each listed once')
-
-
-def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
-    copied = tmp_path / 'photos'
-    shutil.copytree(photos, copied)
-    config = mae_config(tmp_path / 'run', copied, batch_size=8, epochs=6)
-    config['train_dataloader'].update(num_workers=1)
-    config['custom_hooks'].append(dict(type='BadImagesHook'))
-    processes = start(config)
-    wait_for(tmp_path / 'run' / 'epoch_1.pth')
-    gone = sorted(copied.iterdir())[4]
-    gone.unlink()
-    assert finish(processes) == [0]
-    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
-    assert [line.split('\t')[0] for line in lines] == [str(gone)]
-    record_property('evidence', f'listed once; all {iteration(tmp_path / "run")} iterations made')

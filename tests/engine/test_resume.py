@@ -1,5 +1,6 @@
 """A run that stops anywhere and goes on equals the run that never stopped, to the last bit."""
 
+import functools
 import shutil
 
 import pytest
@@ -70,16 +71,39 @@ def validating(**changes):
     )
 
 
+def scaling(**changes):
+    """A gradient scaler whose scale grows every third step, and falls where a loss is infinite."""
+    return dict(
+        model=dict(type='TinyModel', poison={4: 'constant'}),
+        optim_wrapper=dict(
+            type='AmpOptimWrapper',
+            optimizer=dict(type='AdamW', lr=1e-2),
+            dtype='bfloat16',
+            loss_scale=dict(init_scale=8.0, growth_interval=3),
+        ),
+        **changes,
+    )
+
+
 CASES = {
     'inside an epoch': (dict(workers=2), dict(iteration=7)),
     'at the last iteration of an epoch': (dict(), dict(iteration=5)),
     'inside an accumulation': (accumulating(), dict(iteration=8)),
     'before a validation that draws random numbers': (validating(), dict(epoch=2)),
+    'after a change of the gradient scale': (scaling(), dict(iteration=8)),
 }
 
 
+@pytest.fixture
+def amp_on_cpu(monkeypatch):
+    """torch's gradient scaler works on a CPU; mmengine's wrapper would not start there."""
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    monkeypatch.setattr(f'{module}.GradScaler', functools.partial(torch.amp.GradScaler, 'cpu'))
+
+
 @pytest.mark.parametrize('case', CASES)
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path, case):
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, case, amp_on_cpu):
     changes, stop = CASES[case]
     name = f'resume-{list(CASES).index(case)}'
     whole = tiny_config(tmp_path / 'whole', epochs=3, **changes)
@@ -92,6 +116,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, case):
         first.train()
     torch.manual_seed(12345)
     parts.update(resume=True, load_from=find_resumable(tmp_path / 'parts'))
+    parts['model'] = dict(type='TinyModel')  # what is poisoned came before
     build_runner(parts, f'{name}-second').train()
 
     assert log_lines(tmp_path / 'parts') == log_lines(tmp_path / 'whole')
@@ -103,6 +128,8 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, case):
     ]
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'message_hub', 'exact_resume'):
         assert differences(final[0][key], final[1][key], key) == []
+    if 'gradient scale' in case:  # grown once, halved, grown three times
+        assert final[1]['optimizer']['loss_scaler']['scale'] == 8 * 2 / 2 * 2**3
 
 
 def test_another_sampler_drops_batches_and_keeps_the_order(tmp_path):

@@ -10,8 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS
+from mmengine.registry import DATASETS, FUNCTIONS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -224,6 +225,16 @@ def log_lines(work_dir):
             step = kept['step'] if 'lr' in kept else -kept['step']
             assert lines.setdefault(step, kept) == kept
     return lines
+
+
+@HOOKS.register_module(force=True)
+class RecordHook(Hook):
+    """Writes which images each iteration trained on, ``seen-<rank>.txt``."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        keys = [str(sample.sample_key) for sample in data_batch['data_samples']]
+        with open(f'{runner.work_dir}/seen-{get_rank()}.txt', 'a') as file:
+            file.write(' '.join(keys) + '\n')
 
 
 @METRICS.register_module(force=True)

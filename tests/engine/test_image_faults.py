@@ -1,0 +1,89 @@
+"""Rows of the fault table about images: broken, deleted, or claiming to be enormous."""
+
+import multiprocessing
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import finish, run, start, wait_for
+from tiny_run import log_lines, mae_config
+
+from mae_plugin.datasets import ImageFolder
+from mae_plugin.datasets.bad_images import TooManyBadImages
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
+from broken_images import write_broken_images
+
+
+def test_broken_images_among_good_ones(tmp_path, photos, record_property):
+    mixed = tmp_path / 'mixed'
+    broken = write_broken_images(mixed)
+    good = sorted(photos.iterdir())
+    for index in range(1200 - len(broken)):
+        shutil.copy(good[index % len(good)], mixed / f'good-{index:04d}.png')
+    config = mae_config(tmp_path / 'run', mixed, batch_size=24, epochs=1)
+    config['train_dataloader']['sampler'].update(repeats=1)
+    config['train_dataloader'].update(num_workers=2)
+    config['custom_hooks'].append(dict(type='BadImagesHook'))
+    run(config)
+    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
+    assert sorted(line.split('\t')[0] for line in lines) == sorted(map(str, broken.values()))
+    assert not (mixed / 'EXECUTED').exists()
+    assert max(log_lines(tmp_path / 'run')) == 50
+    record_property('evidence', f'{len(lines)} kinds among 1200 images: each listed once')
+
+
+def peak_of(work):
+    """MiB that a call adds to the memory of a process, at its highest."""
+    context = multiprocessing.get_context('fork')
+    answer = context.Queue()
+
+    def measure():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        work()
+        answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+    process = context.Process(target=measure)
+    process.start()
+    added = answer.get(timeout=60)
+    process.join()
+    return added
+
+
+def test_a_header_of_50000_by_50000_pixels_costs_no_memory(tmp_path, record_property):
+    bomb = write_broken_images(tmp_path / 'all')['bomb_png']
+    (tmp_path / 'alone').mkdir()
+    shutil.copy(bomb, tmp_path / 'alone')
+    load = dict(type='LoadRandomResizedCrop', size=32)
+    dataset = ImageFolder(str(tmp_path / 'alone'), pipeline=[load], index_cache=False)
+
+    def decode():
+        with pytest.raises(TooManyBadImages, match=r'bomb_png\.png'):
+            dataset[0]
+
+    added = peak_of(decode)
+    assert added < 64
+    # The measure sees what it is to see: a thousandth of the pixels.
+    assert peak_of(lambda: np.ones((50, 50_000, 3), np.float64)) > 50
+    record_property('evidence', f'refused; {added:.0f} MiB at most, of the 7,153 it claims to be')
+
+
+def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
+    copied = tmp_path / 'photos'
+    shutil.copytree(photos, copied)
+    config = mae_config(tmp_path / 'run', copied, batch_size=8, epochs=6)
+    config['train_dataloader'].update(num_workers=1)
+    config['custom_hooks'].append(dict(type='BadImagesHook'))
+    processes = start(config)
+    wait_for(tmp_path / 'run' / 'epoch_1.pth')
+    gone = sorted(copied.iterdir())[4]
+    gone.unlink()
+    assert finish(processes) == [0]
+    lines = (tmp_path / 'run' / 'bad_images.txt').read_text().splitlines()
+    assert [line.split('\t')[0] for line in lines] == [str(gone)]
+    record_property(
+        'evidence', f'listed once; all {max(log_lines(tmp_path / "run"))} iterations made'
+    )
