@@ -52,16 +52,26 @@ def build_runner(
         checkpoint = agree_on_resume(resume, cfg)
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
     if cfg.load_from:
-        _drop_replaced_weights(cfg)
+        _replace_weights(cfg, pretrained)
     mmengine_runner.collect_env = describe_environment
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
 
 
-def _drop_replaced_weights(cfg: Config) -> None:
-    """Do not fetch the encoder that the config names when another file is loaded over it."""
+def _replace_weights(cfg: Config, pretrained: str | None) -> None:
+    """Do not fetch the encoder that the config names when another file is loaded over it.
+
+    An ``init_cfg`` that says how to load its file (BEiT's does) loads the other one in that way.
+    """
     backbone = cfg.model.get('backbone')
-    if isinstance(backbone, dict) and (backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
-        backbone['init_cfg'] = None
+    if not isinstance(backbone, dict) or not backbone.get('init_cfg'):
+        return
+    inits = backbone.init_cfg if isinstance(backbone.init_cfg, list) else [backbone.init_cfg]
+    for init in inits:
+        if pretrained and init.get('drop_relative_position_bias'):
+            init.checkpoint, cfg.load_from = pretrained, None
+            return
+    if any(init.get('type') == 'Pretrained' for init in inits):
+        backbone.init_cfg = [init for init in inits if init.get('type') != 'Pretrained'] or None
 
 
 def _pin_for_devices(cfg: Config) -> None:

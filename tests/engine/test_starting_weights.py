@@ -1,5 +1,7 @@
 """A file given on the command line takes the place of the one that the config names."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -35,6 +37,33 @@ def test_pretrained_replaces_the_configs_own(tmp_path):
     runner.load_or_resume()
     for name, value in encoder.state_dict().items():
         assert torch.equal(runner.model.backbone.state_dict()[name], value), name
+
+
+def test_pretrained_keeps_how_the_config_loads(tmp_path):
+    """BEiT's relative positions are left out by an option of the config's own loading."""
+    encoder = ViTBackbone(ARCH, img_size=32)
+    encoder.init_weights()
+    beit = encoder.state_dict()
+    for block in range(2):
+        beit[f'blocks.{block}.attn.relative_position_bias_table'] = torch.ones(10, 2)
+    torch.save(beit, tmp_path / 'beit.pth')
+    file = str(tmp_path / 'beit.pth')
+    cfg = config(tmp_path)
+    runner = build_runner(copy.deepcopy(cfg), pretrained=file)
+    runner._init_model_weights()
+    with pytest.raises(ValueError, match='drop_relative_position_bias'):
+        runner.load_or_resume()
+
+    init = cfg.model.backbone.init_cfg
+    init.drop_relative_position_bias = True
+    for given in (init, [init]):
+        cfg.model.backbone.init_cfg = given
+        cfg.experiment_name = f'beit-{type(given).__name__}'
+        runner = build_runner(copy.deepcopy(cfg), pretrained=file)
+        runner._init_model_weights()
+        runner.load_or_resume()
+        weight = runner.model.backbone.blocks[1].mlp.fc1.weight
+        assert torch.equal(weight, beit['blocks.1.mlp.fc1.weight'])
 
 
 def test_without_it_the_configs_own_is_wanted(tmp_path):
