@@ -1,5 +1,7 @@
 """From a config to a runner: launching, resuming and starting weights in one place."""
 
+import importlib.util
+
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
@@ -13,6 +15,9 @@ from mae_plugin.safe_load import use_safe_loading
 
 from .launch import prepare_launch
 from .resume import agree_on_resume
+
+# Toolboxes by their scope, and our extra that installs each.
+_HOSTS = {'mmdet': 'det', 'mmseg': 'seg', 'mmpretrain': 'cls'}
 
 
 def build_runner(
@@ -39,6 +44,7 @@ def build_runner(
     """
     if resume and pretrained:
         raise ValueError('--resume goes on with a run, --pretrained starts one: give one of them')
+    _check_host(cfg.get('default_scope'))
     use_safe_loading()
     _check_schedule(cfg)
     if not load_from:
@@ -55,6 +61,15 @@ def build_runner(
         _replace_weights(cfg, pretrained)
     mmengine_runner.collect_env = describe_environment
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+
+
+def _check_host(scope: str | None) -> None:
+    """Refuse a config of a toolbox that is not installed: its registries would miss a type."""
+    if scope in _HOSTS and importlib.util.find_spec(scope) is None:
+        raise ValueError(
+            f'this config needs {scope}, which is not installed: run `make test-env` in the '
+            f"clone, or pip install -e '.[{_HOSTS[scope]}]' in an environment of your own"
+        )
 
 
 def _replace_weights(cfg: Config, pretrained: str | None) -> None:

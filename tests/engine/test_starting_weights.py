@@ -1,6 +1,7 @@
 """A file given on the command line takes the place of the one that the config names."""
 
 import copy
+import importlib.util
 
 import pytest
 import torch
@@ -70,3 +71,19 @@ def test_without_it_the_configs_own_is_wanted(tmp_path):
     runner = build_runner(config(tmp_path))
     with pytest.raises(FileNotFoundError, match='absent'):
         runner._init_model_weights()
+
+
+@pytest.mark.parametrize(
+    'scope, extra', [('mmdet', 'det'), ('mmseg', 'seg'), ('mmpretrain', 'cls')]
+)
+def test_a_toolbox_that_is_not_installed_is_named(tmp_path, monkeypatch, scope, extra):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        'find_spec',
+        lambda name, *args: None if name == scope else found(name, *args),
+    )
+    cfg = config(tmp_path)
+    cfg.default_scope = scope
+    with pytest.raises(ValueError, match=rf'needs {scope}, which is not installed.*\[{extra}\]'):
+        build_runner(cfg)
