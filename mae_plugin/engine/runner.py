@@ -78,15 +78,16 @@ def _replace_weights(cfg: Config, pretrained: str | None) -> None:
     An ``init_cfg`` that says how to load its file (BEiT's does) loads the other one in that way.
     """
     backbone = cfg.model.get('backbone')
-    if not isinstance(backbone, dict) or not backbone.get('init_cfg'):
+    own = backbone.get('init_cfg') if isinstance(backbone, dict) else None
+    if not own:
         return
-    inits = backbone.init_cfg if isinstance(backbone.init_cfg, list) else [backbone.init_cfg]
+    inits = own if isinstance(own, list) else [own]
     for init in inits:
         if pretrained and init.get('drop_relative_position_bias'):
             init.checkpoint, cfg.load_from = pretrained, None
             return
     if any(init.get('type') == 'Pretrained' for init in inits):
-        backbone.init_cfg = [init for init in inits if init.get('type') != 'Pretrained'] or None
+        backbone['init_cfg'] = [init for init in inits if init.get('type') != 'Pretrained'] or None
 
 
 def _pin_for_devices(cfg: Config) -> None:
