@@ -97,6 +97,9 @@ def _set_environment(launcher: str) -> None:
         )
     for name, source in zip(_ENVIRONMENT['pytorch'], names):
         os.environ[name] = os.environ[source]
+    local = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE')
+    if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ and local != os.environ['WORLD_SIZE']:
+        raise ValueError('--launcher mpi on several machines: set MASTER_ADDR to that of rank 0')
     if 'MASTER_ADDR' not in os.environ:
         nodes = os.environ.get('SLURM_NODELIST')
         command = ['scontrol', 'show', 'hostnames', nodes or '']

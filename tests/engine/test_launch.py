@@ -57,6 +57,16 @@ def test_a_missing_variable_of_the_launcher_is_named(started, monkeypatch):
         launch.prepare_launch(config())
 
 
+def test_mpi_on_several_machines_needs_to_know_where_they_meet(started, monkeypatch):
+    monkeypatch.delenv('MASTER_ADDR')
+    for name, value in dict(RANK='0', SIZE='8', LOCAL_RANK='0', LOCAL_SIZE='4').items():
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    cfg = config()
+    cfg.launcher = 'mpi'
+    with pytest.raises(ValueError, match='set MASTER_ADDR'):
+        launch.prepare_launch(cfg)
+
+
 @pytest.mark.parametrize('kind', ['mae_plugin.StreamSampler', 'StreamSampler'])
 def test_the_batch_size_is_said_once_whatever_the_samplers_scope(tmp_path, kind):
     changes = dict(train_dataloader__sampler=dict(type=kind), epochs=1)
