@@ -81,6 +81,7 @@ model = dict(
 )
 
 train_dataloader = dict(batch_size=batch_size)
-max_epochs = 8
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+max_epochs = 4  # 600 scenes / 4 a batch = 150 iterations an epoch
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 default_hooks = dict(checkpoint=dict(interval=max_epochs))
