@@ -28,13 +28,13 @@ ADVICE = (
     'Figures of machines are assumptions, not measurements; parameters, operations and bytes are '
     'counted.',
     'One machine: DDP. Sending takes a thirtieth of the computation; what runs short first is the '
-    'input (ViT-B wants a whole machine of cores): shards, `repeats=2` to 4, and more workers.',
+    'input (ViT-B takes tens of cores): shards, `repeats=2` to 4, and more workers.',
     'Eight machines with fast networks: DDP. Gradients travel while the backward pass computes '
     'and nearly hide behind it for every size.',
     'Sixty-four machines: the network is the bound for every size, because 4096 images leave '
     'eight to a GPU. Only a larger global batch helps (the learning rate follows; the paper has '
     'no result above 4096), so take fewer machines or run several experiments.',
-    'Slow networks: a second machine gains little, eight gain nothing for ViT-L and H.',
+    'Slow networks: eight machines are hardly faster than one, whatever the size.',
     'FSDP and ZeRO-3 buy memory and pay with half as many bytes again. ViT-H keeps 10.5 GB of '
     'weights, gradients and moments: DDP with recomputed activations fits GPUs of 40 GB and '
     'more; shard on 24 GB, or for models beyond a billion parameters. ZeRO-1 and -2 save the '
