@@ -1,7 +1,9 @@
 """The start of a run of several processes, on machines with and without an accelerator."""
 
+import atexit
 import os
 import subprocess
+import time
 from datetime import timedelta
 
 import torch
@@ -50,6 +52,9 @@ def prepare_launch(cfg: Config) -> None:
     if on_cpu:
         timeout = timedelta(seconds=dist_cfg['timeout'])
         torch.distributed.init_process_group('gloo', timeout=timeout)
+        # gloo's threads still drop tensors of the last exchange, for which they need Python: where
+        # it is finalized already the process aborts, and torchrun calls a finished run failed.
+        atexit.register(time.sleep, 0.5)
     else:
         init_dist(launcher, **dist_cfg)
 

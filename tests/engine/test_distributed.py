@@ -218,7 +218,8 @@ def test_a_lost_machine_comes_back_and_the_run_ends_right(tmp_path, photos, two_
                 kill_machine(process.pid)
     expected = [0, -signal.SIGKILL, 0] if lost else [-signal.SIGKILL, 1, 0, 0]
     assert codes == expected, (tmp_path / 'node-0.txt').read_text()[-3000:]
-    assert 'resuming from' in (tmp_path / 'node-0.txt').read_text()
+    # Rank 0 says so, on whichever machine it is now.
+    assert any('resuming from' in path.read_text() for path in tmp_path.glob('node-*.txt'))
     final = safe_load(work_dir / 'epoch_5.pth')['state_dict']
     expected = safe_load(two_processes / 'epoch_5.pth')['state_dict']
     assert largest_difference(final, expected) < 1e-5
