@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from mae_plugin.torchvision_compat import keep_torchvision_importable
 
 # As in an activated environment: the shell scripts call `python`.
 os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+
+# Under nohup or a shell's & SIGINT is ignored, which children inherit; runs here are to heed it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Peers import torchvision, whose wheel may not match torch.
 keep_torchvision_importable()

@@ -154,9 +154,7 @@ def test_an_interrupted_table_goes_on_and_repeats_no_finished_run(folder, tmp_pa
     command = [sys.executable, str(ROOT / 'tools/ablate.py'), 'loss', '--rows', 'loss-on-masked']
     command += ['--data-root', str(folder), '--out', str(out), '--seeds', '0']
     command += ['--cfg-options', 'train_cfg.max_iters=2']
-    # Under nohup or a shell's & SIGINT is ignored, and children inherit that.
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heed)
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     results = out / 'results.jsonl'
     while not results.is_file():
         assert first.poll() is None
