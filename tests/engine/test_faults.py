@@ -44,7 +44,7 @@ def assert_same_run(one, other):
 
 
 def test_sigkill_at_random_times(tmp_path, photos, record_property):
-    epochs = 2 + KILLS
+    epochs = 2 + 2 * KILLS  # no kill comes after the end
     changes = dict(batch_size=8, epochs=epochs)
 
     def config(name):
@@ -58,10 +58,13 @@ def test_sigkill_at_random_times(tmp_path, photos, record_property):
     killed_at = []
     for kill in range(KILLS):
         process = start(config('parts'), resume='auto')[0]
-        if kill % 4 == 3:
-            time.sleep(chance.uniform(0.1, 2.0))  # while starting or resuming
+        reached = iteration(tmp_path / 'parts')
+        if kill % 4 == 3:  # while starting or resuming
+            end = time.monotonic() + chance.uniform(0.1, 2.0)
+            while time.monotonic() < end and iteration(tmp_path / 'parts') < reached + 5:
+                time.sleep(0.002)
         else:
-            target = iteration(tmp_path / 'parts') + chance.randint(1, 5)
+            target = reached + chance.randint(1, 5)
             while iteration(tmp_path / 'parts') < min(target, 5 * epochs - 1):
                 assert process.is_alive()
                 time.sleep(0.002)
