@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mae_plugin.engine.whole_model import takes_part, whole_model
 from mae_plugin.evaluation.features import (
     Features,
     extract_features,
@@ -20,8 +21,6 @@ from mae_plugin.evaluation.features import (
 from mae_plugin.evaluation.linear_probe import LinearProbe
 from mae_plugin.registry import HOOKS
 from mae_plugin.visualization.report import write_report
-
-from .reconstruction import _drawable, _takes_part
 
 Result = TypeVar('Result')
 
@@ -96,7 +95,7 @@ class MonitorHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the labelled images, and estimate what an evaluation will cost."""
         self.started = time.perf_counter()
-        if self.folders is None or not _takes_part(runner.model):
+        if self.folders is None or not takes_part(runner.model):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         rows, columns = model.backbone.grid
@@ -138,7 +137,7 @@ class MonitorHook(Hook):
         """Evaluate, every ``interval`` epochs and after the last, if it can be afforded."""
         last = self.is_last_train_epoch(runner)
         due = last or self.every_n_epochs(runner, self.interval)
-        if self.folders is None or not due or not _takes_part(runner.model):
+        if self.folders is None or not due or not takes_part(runner.model):
             return
         verdict = [self._affordable(runner, last)]
         if isinstance(runner.model, FullyShardedDataParallel):
@@ -188,7 +187,7 @@ class MonitorHook(Hook):
         return probe_accuracies(train, val, self.num_classes, self.k)
 
     def _features(self, runner: Runner, batches: list[dict]) -> Features:
-        with _drawable(runner.model) as model:
+        with whole_model(runner.model) as model:
             return extract_features(model.backbone, model.data_preprocessor, batches, self.pool)
 
     @master_only

@@ -1,16 +1,11 @@
 """Pictures of what the model reconstructs, while it trains."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mae_plugin.engine.whole_model import takes_part, whole_model
 from mae_plugin.registry import DATASETS, HOOKS
 from mae_plugin.visualization.reconstruction import enlarge, reconstruction_panels
 
@@ -49,7 +44,7 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Load the images once."""
-        if not _takes_part(runner.model):
+        if not takes_part(runner.model):
             return
         dataset = runner.train_dataloader.dataset
         if self.dataset is not None:
@@ -68,7 +63,7 @@ class ReconstructionHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw at every ``interval`` epochs and at the last."""
         due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
-        if not due or not _takes_part(runner.model):
+        if not due or not takes_part(runner.model):
             return
         try:
             self._draw(runner)
@@ -78,7 +73,7 @@ class ReconstructionHook(Hook):
             )
 
     def _draw(self, runner: Runner) -> None:
-        with _drawable(runner.model) as model:
+        with whole_model(runner.model) as model:
             picture = reconstruction_panels(model, self._images, self._keys, self.bands)
         if not is_main_process():
             return
@@ -87,21 +82,3 @@ class ReconstructionHook(Hook):
             f'Reconstruction of {len(self._keys)} images drawn at epoch {runner.epoch + 1}: '
             f'"reconstruction" under {runner.work_dir}/{runner.timestamp}/vis_data'
         )
-
-
-def _takes_part(model: nn.Module) -> bool:
-    """Whether this process draws: rank 0 does, and all do where each holds a part of the model."""
-    return is_main_process() or isinstance(model, FullyShardedDataParallel)
-
-
-@contextmanager
-def _drawable(model: nn.Module) -> Iterator[nn.Module]:
-    """The model without its wrapper, with whole parameters."""
-    # Wrapped blocks gather their own when they run; what lies outside of them is gathered here.
-    whole = (
-        FullyShardedDataParallel.summon_full_params(model, recurse=False, writeback=False)
-        if isinstance(model, FullyShardedDataParallel)
-        else nullcontext()
-    )
-    with whole:
-        yield model.module if is_model_wrapper(model) else model
