@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
+from .linear import Linear
 from .patch_embed import patch_grid
 from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
 
@@ -54,7 +55,7 @@ class MAEDecoder(BaseModule):
         self.embed_dims = embed_dims
         self.grid = patch_grid(to_2tuple(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
-        self.embed = nn.Linear(in_dims, embed_dims)
+        self.embed = Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_mask_token else None
         # One row for the class token, as in official checkpoints, used or not.
         self.pos_embed = nn.Parameter(

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .block import Attention
+from .linear import linear
 from .pos_embed import Grid
 from .rel_pos import attention_with_bias_matrix, attention_with_positions
 from .window import window_partition, window_unpartition
@@ -57,7 +58,7 @@ class DenseAttention(nn.Module):
         size = self.window_size
         # Padding counts as tokens of value zero (ViTDet), whose projection is the bias: padded
         # before it is added, nothing is projected in vain.
-        qkv = window_partition(F.linear(x, self.qkv.weight).unflatten(1, grid), size)
+        qkv = window_partition(linear(x, self.qkv.weight).unflatten(1, grid), size)
         if self.qkv.bias is not None:
             qkv = qkv + self.qkv.bias.to(qkv.dtype)
         windows = self._attend(qkv, (size, size))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import linear
 from .pos_embed import Grid
 
 
@@ -121,4 +121,4 @@ class PatchEmbed(nn.Module):
                 'or `channels` of the loading transform'
             )
         patches = _select(_split(images, self.patch_size), ids).flatten(2)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return linear(patches, self.proj.weight.flatten(1), self.proj.bias)

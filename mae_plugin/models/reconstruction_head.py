@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mae_plugin.registry import MODELS
 
 from .block import init_linear_and_norm
+from .linear import Linear
 from .parts import build_part
 from .targets import PixelTarget
 
@@ -41,7 +42,7 @@ class ReconstructionHead(BaseModule):
             raise ValueError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
         self.target = build_part(target or PixelTarget())
         self.regression_loss = _LOSSES[loss]
-        self.pred = nn.Linear(in_dims, self.target.dims)
+        self.pred = Linear(in_dims, self.target.dims)
 
     def init_weights(self) -> None:
         """Xavier-uniform, zero bias; a target that has weights loads its own."""

@@ -39,7 +39,7 @@ class Scale:
 
 SCALES = {
     # ViT-L (24 x 1024, decoder 8 x 512) becomes 6 x 128 with a decoder of 4 x 64.
-    'tiny': Scale(64, 8, 1 / 8, 1 / 4, 1 / 2, 32, 32, 1.0, 2e-3, 0),
+    'tiny': Scale(64, 8, 1 / 8, 1 / 4, 1 / 2, 32, 32, 1.5, 2e-3, 0),
     # ... 12 x 192 with a decoder of 4 x 96: for a GPU and some minutes a row.
     'small': Scale(96, 8, 3 / 16, 1 / 2, 1 / 2, 48, 256, 5.0, 2.4e-3, 8),
 }

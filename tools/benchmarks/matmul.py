@@ -10,20 +10,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .report import seconds
 
+Multiply = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-def square_rate(size: int, device: str = 'cpu', dtype: torch.dtype = torch.float32) -> float:
+
+def kernels(device: str = 'cpu', dtype: torch.dtype = torch.float32) -> dict[str, Multiply]:
+    """The libraries that multiply matrices here, by name: a product is bounded by the best."""
+    found: dict[str, Multiply] = {'torch.mm': torch.mm}
+    if device == 'cpu' and dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        found['oneDNN'] = lambda a, b: torch.ops.mkldnn._linear_pointwise(
+            a, b.t(), None, 'none', [], ''
+        )
+    return found
+
+
+def square_rate(
+    size: int,
+    device: str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+    multiply: Multiply = torch.mm,
+) -> float:
     """GFLOP/s of products of two ``size`` x ``size`` matrices, the best of three.
 
     On a GPU a hundred at a time: one takes no longer than its launch.
     """
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
-    out = torch.empty_like(a)
     count = 100 if device.startswith('cuda') else 1
 
     def run() -> None:
         for _ in range(count):
-            torch.mm(a, b, out=out)
+            multiply(a, b)
 
     return 2 * size**3 * count / min(seconds(run, device) for _ in range(3)) / 1e9
 
@@ -80,18 +96,22 @@ class StepProducts(TorchDispatchMode):
         tokens = images.shape[0] * images.shape[2] * images.shape[3] // patch
         self._add(tokens, weight[0].numel(), weight.shape[0])
 
-    def seconds(self, device: str = 'cpu', dtype: torch.dtype = torch.float32) -> float:
+    def seconds(
+        self,
+        device: str = 'cpu',
+        dtype: torch.dtype = torch.float32,
+        multiply: Multiply = torch.mm,
+    ) -> float:
         """Seconds of the products alone, on random matrices of the same shapes."""
         total = 0.0
         for m, k, n in sorted(set(self.shapes)):
             a = torch.randn(m, k, device=device).to(dtype)
             b = torch.randn(k, n, device=device).to(dtype)
-            out = torch.empty(m, n, device=device, dtype=dtype)
             times = self.shapes.count((m, k, n))
 
-            def run(a=a, b=b, out=out, times=times) -> None:
+            def run(a=a, b=b, times=times) -> None:
                 for _ in range(times):
-                    torch.mm(a, b, out=out)
+                    multiply(a, b)
 
             total += seconds(run, device)
         return total
