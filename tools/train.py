@@ -15,7 +15,7 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.light_start import hidden
+from mae_plugin.light_start import hidden, spare_the_compiler
 from mae_plugin.run_config import (
     add_common_arguments,
     load_config,
@@ -89,6 +89,7 @@ def main() -> None:
         from mae_plugin.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
+        spare_the_compiler()
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
