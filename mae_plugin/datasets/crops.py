@@ -113,5 +113,8 @@ def resize(
 
 def _pillow_resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
     method = Image.Resampling[interpolation.upper()]
+    if pixels.shape[2] == 3:
+        return np.array(Image.fromarray(pixels).resize(size[::-1], method))
+    # Four channels would be taken for colour and alpha, and mixed.
     planes = [Image.fromarray(plane) for plane in np.moveaxis(pixels, 2, 0)]
     return np.stack([np.asarray(plane.resize(size[::-1], method)) for plane in planes], axis=2)
