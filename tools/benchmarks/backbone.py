@@ -3,7 +3,7 @@
 Windows of 14 patches, global attention in four blocks, decomposed relative positions. Against
 mmpretrain's ViTSAM, which materialises logits and biases, and against this project's own reference
 path, which does so too. Peak memory is that of the tensors alive at once during one step, beyond
-the parameters and their gradients.
+the parameters and their gradients. All have the same weights, and their outputs are compared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .report import (
     Report,
@@ -22,6 +23,9 @@ from .report import (
     seconds,
     set_threads,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +49,9 @@ def main(args: Namespace) -> None:
     from .memory import peak_bytes
 
     settings = describe(args)
-    steps = {name: _step(build, args) for name, build in _contestants(args).items()}
+    models = _with_equal_weights(_contestants(args), args)
+    steps = {name: _step(model, args) for name, model in models.items()}
+    differences = _differences(models, args)
     for step in steps.values():
         step()  # gradients exist from here on
     memory = {name: peak_bytes(step, args.device) for name, step in steps.items()}
@@ -65,6 +71,7 @@ def main(args: Namespace) -> None:
                 'ours takes of its time': ratio(times['mae_plugin'], times[name]),
                 'peak memory (MiB)': memory[name] / 2**20,
                 'ours takes of its memory': own_memory / memory[name],
+                'greatest difference of outputs, to their deviation': differences[name],
             }
             for name in steps
         ],
@@ -82,6 +89,7 @@ def _contestants(args: Namespace) -> dict[str, Callable]:
     def ours(**options):
         return ViTBackbone(
             args.arch,
+            img_size=args.img_size,
             with_cls_token=False,
             window_size=14,
             global_attn_indexes=global_attn_indexes,
@@ -105,13 +113,55 @@ def _contestants(args: Namespace) -> dict[str, Callable]:
     return found
 
 
-def _step(build: Callable, args: Namespace) -> Callable[[], None]:
-    """One forward and backward pass; gradients are kept allocated and zeroed in place."""
+def _with_equal_weights(builders: dict[str, Callable], args: Namespace) -> dict[str, nn.Module]:
+    """Build all with the weights of the first, positions of all kinds included."""
     import torch
 
     torch.manual_seed(0)
-    model = build().to(args.device)
-    model.train()  # returns nothing in mmpretrain
+    models = {name: build() for name, build in builders.items()}
+    ours, *others = models.values()
+    for name, parameter in ours.named_parameters():
+        if 'pos' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    for other in others:
+        tensors = ours.state_dict()
+        if type(other).__name__ == 'ViTSAM':
+            tensors = {_mmpretrain_name(name): tensor for name, tensor in tensors.items()}
+            tensors['pos_embed'] = tensors['pos_embed'].reshape(other.pos_embed.shape)
+        other.load_state_dict(tensors)
+    for model in models.values():
+        model.to(args.device)
+        model.train()  # returns nothing in mmpretrain
+    return models
+
+
+def _mmpretrain_name(name: str) -> str:
+    for ours, theirs in (
+        ('patch_embed.proj', 'patch_embed.projection'),
+        ('blocks.', 'layers.'),
+        ('.norm', '.ln'),
+        ('mlp.fc1', 'ffn.layers.0.0'),
+        ('mlp.fc2', 'ffn.layers.1'),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _differences(models: dict[str, nn.Module], args: Namespace) -> dict[str, float]:
+    """How far each model's output is from the first's, at most, in its standard deviations."""
+    import torch
+
+    images = torch.randn(1, 3, args.img_size, args.img_size, device=args.device)
+    with torch.no_grad():
+        outputs = {name: model(images)[0] for name, model in models.items()}
+    first = next(iter(outputs.values()))
+    return {name: float((out - first).abs().max() / first.std()) for name, out in outputs.items()}
+
+
+def _step(model: nn.Module, args: Namespace) -> Callable[[], None]:
+    """One forward and backward pass; gradients are kept allocated and zeroed in place."""
+    import torch
+
     images = torch.randn(args.batch_size, 3, args.img_size, args.img_size, device=args.device)
     device_type = torch.device(args.device).type
 
