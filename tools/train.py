@@ -85,11 +85,16 @@ def main() -> None:
         # mmengine imports transformers for this optimizer alone.
         unused = () if 'Adafactor' in str(cfg.get('optim_wrapper')) else ('transformers',)
         with hidden(*unused):
+            from mmengine.device import get_device
+
+            from mae_plugin.engine.allocator import keep_freed_memory
             from mae_plugin.engine.runner import build_runner
         from mae_plugin.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
         spare_the_compiler()
+        if get_device() == 'cpu':
+            keep_freed_memory()
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:

@@ -47,22 +47,7 @@ optim_wrapper = dict(optimizer=dict(lr=8e-3 * _base_.batch_size / 256))
 auto_scale_lr = dict(base_batch_size=_base_.batch_size)
 
 warmup_epochs = 2
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        by_epoch=True,
-        begin=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['end'] = param_scheduler[1]['begin'] = warmup_epochs
 train_cfg = dict(max_epochs=24)
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=5, max_keep_ckpts=2))

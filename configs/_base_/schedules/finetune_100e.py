@@ -25,7 +25,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
+train_cfg = dict(type='mae_plugin.ResumableEpochLoop', max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

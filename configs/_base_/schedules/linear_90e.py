@@ -18,7 +18,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(by_epoch=True, max_epochs=90, val_interval=5)
+train_cfg = dict(type='mae_plugin.ResumableEpochLoop', max_epochs=90, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 

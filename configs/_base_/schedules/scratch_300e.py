@@ -22,7 +22,7 @@ param_scheduler = [
 # The averaged weights (0.9999 of themselves at each step) are what is validated and tested.
 custom_hooks = [dict(type='EMAHook', momentum=1e-4)]
 
-train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=5)
+train_cfg = dict(type='mae_plugin.ResumableEpochLoop', max_epochs=300, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 
