@@ -46,10 +46,15 @@ def safe_load(
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
-        ValueError: The file holds code or types outside the list, is empty, truncated or no
+        ValueError: It is a folder, or the file holds code or types outside the list, is empty, truncated or no
             checkpoint, or does not hold a dict.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(
+            f'checkpoint {path} is a folder, as sharded runs (FSDP, DeepSpeed) leave; make one '
+            f'file of it: python tools/gather_checkpoint.py {path} whole.pth'
+        )
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist: check the path')
     if path.stat().st_size == 0:

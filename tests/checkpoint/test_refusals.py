@@ -33,6 +33,11 @@ def empty_file(tmp_path):
     return str(tmp_path / 'f.pth')
 
 
+def folder_of_shards(tmp_path):
+    (tmp_path / 'f.pth').mkdir()
+    return str(tmp_path / 'f.pth')
+
+
 def truncated(tmp_path):
     path = tmp_path / 'f.pth'
     torch.save(peers.timm().content, path)
@@ -122,6 +127,7 @@ REFUSED = {
     foreign_keys: r'no ViT encoder.*conv1\.weight, layer1\.\*\.bn1\.bias',
     no_tensors: r'no ViT encoder.*0 tensors',
     empty_file: r'is empty',
+    folder_of_shards: r'is a folder.*tools/gather_checkpoint\.py',
     truncated: r'truncated, damaged',
     truncated_safetensors: r'not a whole safetensors file',
     another_width: r'(?s)file: .*width 64.*model: .*width 48',
