@@ -46,8 +46,8 @@ def safe_load(
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
-        ValueError: It is a folder, or the file holds code or types outside the list, is empty, truncated or no
-            checkpoint, or does not hold a dict.
+        ValueError: It is a folder, or the file holds code or types outside the list, is empty,
+            truncated or no checkpoint, or does not hold a dict.
     """
     path = Path(path).expanduser()
     if path.is_dir():

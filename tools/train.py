@@ -92,7 +92,8 @@ def main() -> None:
         from mae_plugin.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
-        spare_the_compiler()
+        if not cfg.get('compile'):  # mmengine compiles the optimizer's step too
+            spare_the_compiler()
         if get_device() == 'cpu':
             keep_freed_memory()
         if args.no_validate:

@@ -11,6 +11,8 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
+from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
+
 # How torch's DataLoader begins the errors that mean "a worker is gone" and "a worker is stuck";
 # an exception raised by the dataset itself says "Caught ..." and is never retried.
 _WORKER_ERRORS = ('DataLoader worker', 'DataLoader timed out')
@@ -116,8 +118,12 @@ class BatchFeed:
             )
         iterator = iter(loader)
         self._defer_child_signal()
-        for _ in range(skip):
-            next(iterator)
+        if skip:
+            # Without workers the dropped samples draw from this process's generators.
+            state = get_rng_state()
+            for _ in range(skip):
+                next(iterator)
+            set_rng_state(state)
         return iterator
 
     def _defer_child_signal(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 # Multiply-adds below which oneDNN's fixed cost of 10 microseconds is not worth it.
 _LEAST_WORK = 2_000_000
@@ -56,35 +56,35 @@ class Linear(nn.Linear):
 def _suits(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
-        and not torch.jit.is_tracing()
+        and isinstance(x, Tensor)  # no stand-in of torch.fx
         and x.device.type == 'cpu'
         and x.dtype is torch.float32
         and weight.dtype is torch.float32
         and x.dim() > 1
+        and _is_plain(x, weight)
         and x.numel() * weight.shape[0] >= _LEAST_WORK
-        and not torch.is_autocast_enabled('cpu')
-        and (_is_compiling() or _is_plain_eager(x, weight))
     )
 
 
-def _is_plain_eager(x: Tensor, weight: Tensor) -> bool:
-    """Whether nothing wraps the tensors or watches the operators, as sharding and counters do."""
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether nothing wraps the tensors, watches or transforms the operators, or records them."""
+    if torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'):
+        return False
+    if torch.compiler.is_compiling():
+        # A graph that is exported runs where our operator is unknown.
+        return not _is_exporting()
     return (
         type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)
         and bool(torch.backends.mkldnn.enabled)
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.maybe_current_level() is None
+        and forward_ad._current_level < 0
     )
 
 
-def _is_compiling() -> bool:
-    """Whether a graph is made to run here, not to be exported to where our operator is unknown."""
-    return torch.compiler.is_compiling() and not _is_exporting()
-
-
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(M, K) and (N, K), strided in any way, to (M, N)."""
+    """(M, K) and (N, K), either a transposed view or not, to (M, N)."""
     if torch.compiler.is_compiling():
         return _opaque_product(a, b, bias)
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, 'none', [], '')
@@ -104,17 +104,25 @@ def _(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous()  # overlapping rows are no matrix for oneDNN
         ctx.save_for_backward(x, weight)
-        return _product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+        out = _product(x.view(-1, x.shape[-1]), weight, bias)
+        # No view, as F.linear's is none: views made here must not be changed in place.
+        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        # A gradient that is differentiated in turn is left to operators that know how.
+        product = _differentiable_product if torch.is_grad_enabled() else _product
         grad = grad.reshape(-1, grad.shape[-1])
         return (
-            _product(grad, weight.t()).view(x.shape) if wants_x else None,
-            _product(grad.t(), x.reshape(-1, x.shape[-1]).t()) if wants_weight else None,
+            product(grad, weight.t()).view(x.shape) if wants_x else None,
+            product(grad.t(), x.reshape(-1, x.shape[-1]).t()) if wants_weight else None,
             grad.sum(0) if wants_bias else None,
         )
+
+
+def _differentiable_product(a: Tensor, b: Tensor) -> Tensor:
+    return a @ b.t()

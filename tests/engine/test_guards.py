@@ -152,6 +152,44 @@ def test_a_loop_that_cannot_go_on_inside_an_epoch_says_so(tmp_path):
     assert 'EpochBasedTrainLoop will begin epoch 2 anew' in log.read_text()
 
 
+class SignalInValidation(Hook):
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_left_inside_a_validation_the_average_stays_the_average(tmp_path):
+    loader = dict(
+        batch_size=3,
+        num_workers=0,
+        dataset=dict(type='TinyImages', length=6),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='tiny_collate'),
+    )
+    config = tiny_config(
+        tmp_path,
+        val_dataloader=loader,
+        val_cfg=dict(type='ValLoop'),
+        val_evaluator=dict(type='NoisyMetric'),
+    )
+    config['default_hooks']['checkpoint'].update(interval=100)
+    config['custom_hooks'] += [dict(type='PreemptionHook'), dict(type='EMAHook', momentum=0.1)]
+    runner = build_runner(config, 'signal-ema')
+    trained = {}
+
+    class Remember(Hook):
+        def after_train_epoch(self, runner):
+            trained.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+    runner.register_hook(Remember())
+    runner.register_hook(SignalInValidation())
+    assert status_of(runner) == 143
+    saved = torch.load(find_resumable(tmp_path), weights_only=True)
+    # mmengine exchanges the names in the file: the average is what others load.
+    ema = {k.removeprefix('module.'): v for k, v in saved['ema_state_dict'].items()}
+    assert all(torch.equal(ema[key], value) for key, value in trained.items())
+    assert not torch.equal(saved['state_dict']['net.1.weight'], trained['net.1.weight'])
+
+
 def test_what_processes_agreed_is_read_a_fixed_number_of_iterations_later():
     hook = PreemptionHook(lag=2)
     answers = []

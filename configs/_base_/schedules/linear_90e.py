@@ -18,7 +18,10 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='mae_plugin.ResumableEpochLoop', max_epochs=90, val_interval=5)
+# Ten workers on batches of 2048 take a minute or two until the first is there.
+train_cfg = dict(
+    type='mae_plugin.ResumableEpochLoop', max_epochs=90, val_interval=5, worker_timeout=600
+)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from mae_plugin.engine.hooks.checkpoint import CheckpointHook
@@ -69,7 +69,10 @@ class PreemptionHook(Hook):
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Leave in the middle of a validation, which the resumed run begins again."""
         # Processes may have different numbers of validation batches: several wait for training.
-        if get_world_size() == 1:
+        if get_world_size() == 1 and self._received:
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # has put the averaged weights in the model's place
+                    hook.after_val_epoch(runner)
             self._leave_if_asked(runner, runner.iter)
 
     def _on_signal(self, number: int, frame: Any) -> None:
