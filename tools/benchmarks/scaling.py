@@ -39,6 +39,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     """Measure and report."""
     set_threads(args.threads)
+    if args.device == 'cpu':
+        from mae_plugin.engine.allocator import keep_freed_memory
+
+        keep_freed_memory()  # as tools/train.py does
     report = Report('Growth of the training step', describe(args))
     sweeps = dict(
         img_size=('image side (px)', args.img_sizes),
