@@ -25,6 +25,19 @@ keep_torchvision_importable()
 
 
 @pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """Handlers of a run that was stopped end with its test.
+
+    Processes forked later would inherit them, and no longer end when a pool tells them to.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        if handler is not None:  # installed by Python
+            signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
 def own_mmengine_globals() -> Iterator[None]:
     """What a Runner leaves behind in the process ends with its test.
 

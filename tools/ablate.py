@@ -42,7 +42,7 @@ ONE_RUN = ROOT / 'tools/ablation/one_run.py'
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line, with the tables checked and ``command`` as it was given."""
     argv = sys.argv[1:] if argv is None else argv
-    tables = sorted(path.name for path in TABLES.iterdir() if path.is_dir())
+    tables = sorted(path.name for path in TABLES.iterdir() if any(path.glob('*.py')))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
