@@ -14,22 +14,9 @@ optim_wrapper = dict(
     optimizer=dict(betas=(0.9, 0.95), weight_decay=0.3),
     paramwise_cfg=dict(layer_decay_rate=1.0),
 )
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        by_epoch=True,
-        begin=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['end'] = param_scheduler[1]['begin'] = warmup_epochs
+param_scheduler[1]['eta_min_ratio'] = 0.0
 
 # The averaged weights are what is validated; the average is over a twentieth of these few updates.
 updates = epochs * 6000 // _base_.batch_size

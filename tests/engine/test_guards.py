@@ -15,6 +15,7 @@ from tiny_run import (
     mae_config,
     tiny_collate,
     tiny_config,
+    validating,
 )
 
 from mae_plugin.datasets.sampler import StreamSampler
@@ -158,19 +159,7 @@ class SignalInValidation(Hook):
 
 
 def test_left_inside_a_validation_the_average_stays_the_average(tmp_path):
-    loader = dict(
-        batch_size=3,
-        num_workers=0,
-        dataset=dict(type='TinyImages', length=6),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='tiny_collate'),
-    )
-    config = tiny_config(
-        tmp_path,
-        val_dataloader=loader,
-        val_cfg=dict(type='ValLoop'),
-        val_evaluator=dict(type='NoisyMetric'),
-    )
+    config = tiny_config(tmp_path, **validating())
     config['default_hooks']['checkpoint'].update(interval=100)
     config['custom_hooks'] += [dict(type='PreemptionHook'), dict(type='EMAHook', momentum=0.1)]
     runner = build_runner(config, 'signal-ema')

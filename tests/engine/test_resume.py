@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from mmengine.hooks import Hook
-from tiny_run import build_runner, log_lines, tiny_config
+from tiny_run import build_runner, log_lines, tiny_config, validating
 
 from mae_plugin.engine.resume import find_resumable
 
@@ -52,23 +52,6 @@ def differences(one, other, name=''):
 
 def accumulating(**changes):
     return dict(optim_wrapper__accumulative_counts=3, **changes)
-
-
-def validating(**changes):
-    loader = dict(
-        batch_size=4,
-        num_workers=0,
-        dataset=dict(type='TinyImages', length=6),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='tiny_collate'),
-    )
-    return dict(
-        val_dataloader=loader,
-        val_cfg=dict(type='ValLoop'),
-        val_evaluator=dict(type='NoisyMetric'),
-        default_hooks__checkpoint=dict(type='CheckpointHook', interval=1),
-        **changes,
-    )
 
 
 def scaling(**changes):

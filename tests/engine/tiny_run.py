@@ -203,6 +203,24 @@ def mae_config(work_dir, photos, batch_size, epochs=5, **changes):
     return dict(config, **changes)
 
 
+def validating(**changes):
+    """Changes that give :func:`tiny_config` a validation that draws random numbers."""
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(type='TinyImages', length=6),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='tiny_collate'),
+    )
+    return dict(
+        val_dataloader=loader,
+        val_cfg=dict(type='ValLoop'),
+        val_evaluator=dict(type='NoisyMetric'),
+        default_hooks__checkpoint=dict(type='CheckpointHook', interval=1),
+        **changes,
+    )
+
+
 def build_runner(config, name):
     """A runner of its own name, so that several live in one process."""
     return Runner.from_cfg(Config(dict(config, experiment_name=name)))
