@@ -51,9 +51,9 @@ class CrossAttentionDecoder(BaseModule):
     may be left out of the loss: ``MAE(prediction_ratio=...)``. The cost grows with the predicted
     patches instead of with all of them.
 
-    As in the paper each block is cross-attention and an MLP, without self-attention. Unlike the
-    official code, all blocks read the encoder's last tokens, embedded once as ``MAEDecoder``
-    does: its learned mixture of the encoder's layers for each block is left out.
+    As in the paper each block is cross-attention and an MLP, without self-attention, and reads a
+    learned mixture of the encoder's layers of its own ("inter-block attention"). Unlike in the
+    official code the mixtures are embedded, with positions, as ``MAEDecoder`` does.
 
     Args:
         in_dims: Width of the encoder.
@@ -63,10 +63,12 @@ class CrossAttentionDecoder(BaseModule):
         img_size: Image side or (H, W) of the position embeddings; others are resized.
         patch_size: p.
         mlp_ratio: Hidden width of the MLPs over ``embed_dims``.
+        in_layers: How many of the encoder's last blocks are mixed (paper: all 12); with 1 all
+            blocks read the encoder's last tokens.
         use_checkpoint: Recompute activations in the backward pass.
 
     Raises:
-        ValueError: If ``depth`` is below 1.
+        ValueError: If ``depth`` or ``in_layers`` is below 1.
     """
 
     predicts_independently = True
@@ -80,12 +82,16 @@ class CrossAttentionDecoder(BaseModule):
         img_size: int | Grid = 224,
         patch_size: int = 16,
         mlp_ratio: float = 4.0,
+        in_layers: int = 1,
         use_checkpoint: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if depth < 1:
             raise ValueError(f'decoder depth={depth}: needs at least one block')
+        if in_layers < 1:
+            raise ValueError(f'in_layers={in_layers}: needs at least the last of the encoder')
+        self.in_layers = in_layers
         self.embed_dims = embed_dims
         self.grid = patch_grid(to_2tuple(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
@@ -94,6 +100,7 @@ class CrossAttentionDecoder(BaseModule):
         self.pos_embed = nn.Parameter(
             sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False
         )
+        self.mix = nn.Parameter(torch.zeros(depth, in_layers)) if in_layers > 1 else None
         # One norm serves all blocks: each has its own keys and values, which absorb the scales.
         self.norm_visible = nn.LayerNorm(embed_dims, eps=1e-6)
         self.blocks = nn.ModuleList(
@@ -103,14 +110,16 @@ class CrossAttentionDecoder(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:
-        """Initialise as MAE's decoder; the mask token is normal(0, .02)."""
+        """Initialise as MAE's decoder; the mixtures are normal(0, 1 / layers), as the official."""
         self.apply(init_linear_and_norm)
         nn.init.normal_(self.mask_token, std=0.02)
+        if self.mix is not None:
+            nn.init.normal_(self.mix, std=self.in_layers**-0.5)
         self._is_init = True
 
     def forward(
         self,
-        tokens: Tensor,
+        tokens: Tensor | list[Tensor],
         ids_tokens: Tensor,
         ids_unseen: Tensor,
         grid: Grid,
@@ -119,7 +128,8 @@ class CrossAttentionDecoder(BaseModule):
         """Predict patches from encoder tokens.
 
         Args:
-            tokens: (B, P + K, D) from the encoder, P prefix tokens first.
+            tokens: (B, P + K, D) from the encoder, P prefix tokens first; a list of these, from
+                its last ``in_layers`` blocks, where that is above 1.
             ids_tokens: (B, K) raster positions of the others.
             ids_unseen: (B, M) positions of the masked patches.
             grid: Patch grid (h, w).
@@ -131,16 +141,24 @@ class CrossAttentionDecoder(BaseModule):
         Returns:
             Features (B, num_predict, embed_dims) of these patches, in that order.
         """
-        num_prefix = tokens.shape[1] - ids_tokens.shape[1]
+        layers = [tokens] if isinstance(tokens, Tensor) else tokens
+        num_prefix = layers[-1].shape[1] - ids_tokens.shape[1]
         table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
         places = F.pad(1 + ids_tokens, (num_prefix, 0))  # prefix tokens have row 0
-        visible = self.norm_visible(self.embed(tokens) + table[places])
+        visible = self.norm_visible(self.embed(self._mixtures(layers)) + table[places])
 
         ids = ids_unseen
         if num_predict != ids.shape[1]:
             ids = torch.cat([ids_tokens, ids_unseen], dim=1)
             ids = ids[:, ids.shape[1] - (num_predict or ids.shape[1]) :]
         x = self.mask_token + table[1 + ids]
-        for block in self.blocks:
-            x = run_block(block, x, self.use_checkpoint, visible=visible)
+        each = [visible] * len(self.blocks) if self.mix is None else visible.unbind()
+        for block, seen in zip(self.blocks, each, strict=True):
+            x = run_block(block, x, self.use_checkpoint, visible=seen)
         return self.norm(x)
+
+    def _mixtures(self, layers: list[Tensor]) -> Tensor:
+        """What is read: by each block, (depth, B, P + K, D), or by all, (B, P + K, D)."""
+        if self.mix is None:
+            return layers[-1]
+        return torch.tensordot(self.mix, torch.stack(layers), dims=1)

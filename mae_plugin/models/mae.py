@@ -162,16 +162,23 @@ class MAE(BaseModel):
         keys = sample_keys(data_samples, inputs.device)
         return self.masking(inputs.shape[0], grid, inputs.device, keys)
 
-    def encode(self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor) -> Tensor:
-        """Encoder tokens of the visible patches: (B, 1 + K, D); with mask tokens, of all L."""
-        if self.mask_token is None:
-            return self.backbone(inputs, ids_keep)
-        return self.backbone(inputs, ids_keep, ids_masked, self.mask_token)
+    def encode(
+        self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor
+    ) -> Tensor | list[Tensor]:
+        """Encoder tokens of the visible patches: (B, 1 + K, D); with mask tokens, of all L.
+
+        A list of those of its last blocks, if the decoder mixes several.
+        """
+        unseen = () if self.mask_token is None else (ids_masked, self.mask_token)
+        in_layers = getattr(self.decoder, 'in_layers', 1)
+        if in_layers == 1:
+            return self.backbone(inputs, ids_keep, *unseen)
+        return self.backbone.last_layers(in_layers, inputs, ids_keep, *unseen)
 
     def decode(
         self,
         inputs: Tensor,
-        tokens: Tensor,
+        tokens: Tensor | list[Tensor],
         ids_keep: Tensor,
         ids_masked: Tensor,
         everything: bool = False,

@@ -47,6 +47,12 @@ def check_parts(model: 'MAE') -> None:
             f'decoder.with_mask_token={model.mask_token is None}: mask tokens join either '
             'the encoder or the decoder'
         )
+    in_layers = getattr(model.decoder, 'in_layers', 1)
+    if in_layers > model.backbone.num_layers:
+        raise ValueError(
+            f'decoder.in_layers={in_layers} is more than the encoder has blocks: '
+            f'{model.backbone.num_layers}'
+        )
     if model.prediction_ratio is not None:
         if not 0 < model.prediction_ratio <= model.masking.mask_ratio:
             raise ValueError(

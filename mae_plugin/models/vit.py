@@ -218,11 +218,28 @@ class ViT(BaseModule):
             Tokens (B, 1 + K, D), in the order class token, ``ids_keep``, and, with a mask token,
             ``ids_masked``: (B, 1 + K + M, D). Without the class token, one less.
         """
+        return self.last_layers(1, images, ids_keep, ids_masked, mask_token)[0]
+
+    def last_layers(
+        self,
+        count: int,
+        images: Tensor,
+        ids_keep: Tensor | None = None,
+        ids_masked: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> list[Tensor]:
+        """What the last ``count`` blocks give, in their order; only the last of all is normed.
+
+        Takes what :meth:`forward` takes, and each item is as its result.
+        """
         grid = patch_grid(images.shape[-2:], self.patch_size)
         x = self.patch_embed(images, ids_keep) + self.positions(grid, ids_keep)
         if mask_token is not None:
             x = torch.cat([x, mask_token + self.positions(grid, ids_masked)], dim=1)
         x = self.prepend_cls_token(x)
-        for block in self.blocks:
+        layers = []
+        for index, block in enumerate(self.blocks, start=1):
             x = run_block(block, x, self.use_checkpoint)
-        return self.norm(x)
+            if self.num_layers - count < index < self.num_layers:
+                layers.append(x)
+        return [*layers, self.norm(x)]

@@ -19,12 +19,13 @@ GRID = (3, 5)
 WIDTH, DIMS, HEADS = 24, 16, 4
 
 
-@pytest.fixture
-def decoder():
+@pytest.fixture(params=[1, 3])
+def decoder(request):
     torch.manual_seed(0)
     decoder = CrossAttentionDecoder(
-        in_dims=WIDTH, embed_dims=DIMS, depth=2, num_heads=HEADS, img_size=(12, 20), patch_size=4
-    )
+        in_dims=WIDTH, embed_dims=DIMS, depth=2, num_heads=HEADS, img_size=(12, 20), patch_size=4,
+        in_layers=request.param,
+    )  # fmt: skip
     decoder.init_weights()
     for name, parameter in decoder.named_parameters():
         if name != 'pos_embed' and parameter.ndim == 1:
@@ -42,19 +43,21 @@ def layer_norm(x, norm):
     return centred / (centred.square().mean() + 1e-6).sqrt() * norm.weight + norm.bias
 
 
-def predict_one_patch(decoder, tokens, places, place):
+def predict_one_patch(decoder, layers, places, place):
     """Features of one patch of one image, with explicit loops over tokens and heads.
 
-    tokens: (1 + K, WIDTH); places: rows of the position table for them; place: the query's row.
+    layers: in_layers of (1 + K, WIDTH); places: rows of the position table for them; place: the
+    query's row.
     """
     table = decoder.pos_embed[0]
-    embedded = [
-        decoder.embed.weight @ token + decoder.embed.bias + table[row]
-        for token, row in zip(tokens, places)
-    ]
-    visible = [layer_norm(token, decoder.norm_visible) for token in embedded]
     x = decoder.mask_token[0, 0] + table[place]
-    for block in decoder.blocks:
+    for number, block in enumerate(decoder.blocks):
+        weights = [1.0] if decoder.mix is None else decoder.mix[number]
+        visible = []
+        for index, row in enumerate(places):
+            token = sum(w * layer[index] for w, layer in zip(weights, layers, strict=True))
+            token = decoder.embed.weight @ token + decoder.embed.bias + table[row]
+            visible.append(layer_norm(token, decoder.norm_visible))
         attn = block.attn
         query = attn.q.weight @ layer_norm(x, block.norm1) + attn.q.bias
         pairs = [attn.kv.weight @ token + attn.kv.bias for token in visible]
@@ -74,13 +77,14 @@ def predict_one_patch(decoder, tokens, places, place):
 
 def test_equals_reference_written_token_by_token(decoder):
     ids_keep, ids_masked = split(2, 6)
-    tokens = torch.randn(2, 7, WIDTH, dtype=torch.float64)
+    tokens = [torch.randn(2, 7, WIDTH, dtype=torch.float64) for _ in range(decoder.in_layers)]
     with torch.no_grad():
         features = decoder(tokens, ids_keep, ids_masked, GRID)
         for b in range(2):
             places = [0, *(1 + ids_keep[b]).tolist()]
             for n, place in enumerate(torch.cat([ids_keep[b], ids_masked[b]]).tolist()):
-                expected = predict_one_patch(decoder, tokens[b], places, 1 + place)
+                layers = [layer[b] for layer in tokens]
+                expected = predict_one_patch(decoder, layers, places, 1 + place)
                 torch.testing.assert_close(features[b, n], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -88,29 +92,54 @@ def test_equals_reference_written_token_by_token(decoder):
 def test_predictions_depend_on_the_image_and_not_on_each_other(decoder, use_checkpoint):
     decoder.use_checkpoint = use_checkpoint
     ids_keep, ids_masked = split(2, 6)
-    tokens = torch.randn(2, 7, WIDTH, dtype=torch.float64, requires_grad=True)
+    stacked = torch.randn(decoder.in_layers, 2, 7, WIDTH, dtype=torch.float64, requires_grad=True)
+    tokens = list(stacked)
     masked = decoder(tokens, ids_keep, ids_masked, GRID, num_predict=9)
     everything = decoder(tokens, ids_keep, ids_masked, GRID)
-    alone = decoder(tokens[:1], ids_keep[:1], ids_masked[:1, 4:5], GRID, num_predict=1)
+    first = [layer[:1] for layer in tokens]
+    alone = decoder(first, ids_keep[:1], ids_masked[:1, 4:5], GRID, num_predict=1)
     assert masked.shape == (2, 9, DIMS) and everything.shape == (2, 15, DIMS)
     torch.testing.assert_close(masked, everything[:, 6:])
     torch.testing.assert_close(alone[0, 0], masked[0, 4])
     # A sample's prediction sees no other sample, and every visible token of its own.
-    (gradient,) = torch.autograd.grad(masked[0, 4].sum(), tokens)
-    assert (gradient[1] == 0).all()
-    assert (gradient[0].abs().sum(1) > 0).all()
+    (gradient,) = torch.autograd.grad(masked[0, 4].sum(), stacked)
+    assert (gradient[:, 1] == 0).all()
+    assert (gradient[:, 0].abs().sum(2) > 0).all()
 
 
-def build_mae(masking=None, **kwargs):
+@pytest.mark.parametrize('cls_token', [True, False])
+def test_encoder_hands_over_what_its_last_blocks_give(cls_token):
+    model = build_mae(num_layers=4, in_layers=3, with_cls_token=cls_token)
+    given = []
+    for block in model.backbone.blocks:
+        block.register_forward_hook(lambda module, args, output: given.append(output))
+    images = torch.randn(2, 3, 32, 32)
+    ids_keep, ids_masked = model.mask(images)
+    layers = model.encode(images, ids_keep, ids_masked)
+    assert len(given) == 4
+    expected = [given[1], given[2], model.backbone.norm(given[3])]
+    assert all(torch.equal(a, b) for a, b in zip(layers, expected, strict=True))
+    given.clear()
+    assert torch.equal(model.backbone(images, ids_keep), layers[-1])
+
+
+def test_mixtures_are_trained_and_start_at_the_official_spread():
+    model = build_mae(num_layers=3, in_layers=3, depth=200)
+    assert abs(model.decoder.mix.std().item() - 3**-0.5) < 0.05
+    model(torch.randn(2, 3, 32, 32), mode='loss')['loss'].backward()
+    assert (model.decoder.mix.grad != 0).all()
+
+
+def build_mae(masking=None, num_layers=1, in_layers=1, depth=1, with_cls_token=True, **kwargs):
     torch.manual_seed(0)
     model = MAE(
         backbone=dict(
-            type='ViT', arch=dict(embed_dims=WIDTH, num_layers=1, num_heads=2), img_size=32,
-            patch_size=4,
+            type='ViT', arch=dict(embed_dims=WIDTH, num_layers=num_layers, num_heads=2),
+            img_size=32, patch_size=4, with_cls_token=with_cls_token,
         ),
         decoder=dict(
-            type='CrossAttentionDecoder', in_dims=WIDTH, embed_dims=DIMS, depth=1, num_heads=2,
-            img_size=32, patch_size=4,
+            type='CrossAttentionDecoder', in_dims=WIDTH, embed_dims=DIMS, depth=depth, num_heads=2,
+            img_size=32, patch_size=4, in_layers=in_layers,
         ),
         head=dict(
             type='ReconstructionHead', in_dims=DIMS, target=dict(type='PixelTarget', patch_size=4)
@@ -122,8 +151,9 @@ def build_mae(masking=None, **kwargs):
     return model
 
 
-def test_partial_prediction_is_a_part_of_the_full_one():
-    model = build_mae(prediction_ratio=0.25)
+@pytest.mark.parametrize('in_layers', [1, 2])
+def test_partial_prediction_is_a_part_of_the_full_one(in_layers):
+    model = build_mae(prediction_ratio=0.25, num_layers=2, in_layers=in_layers)
     images = torch.randn(3, 3, 32, 32)
     ids_keep, ids_masked = model.mask(images)
     tokens = model.encode(images, ids_keep, ids_masked)
@@ -189,5 +219,9 @@ def test_refuses_parts_that_contradict_each_other():
         build_mae(prediction_ratio=0.25, loss_on='all')
     with pytest.raises(ValueError, match='num_heads=3'):
         CrossAttentionDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=3)
+    with pytest.raises(ValueError, match='in_layers=3 is more than the encoder has blocks: 2'):
+        build_mae(num_layers=2, in_layers=3)
+    with pytest.raises(ValueError, match='in_layers=0'):
+        CrossAttentionDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, in_layers=0)
     with pytest.raises(ValueError, match='depth=0'):
         CrossAttentionDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, depth=0)

@@ -73,6 +73,8 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         depth=_depth(decoder['depth'], scale.decoder_depth),
         num_heads=_heads(width, scale),
     )
+    if 'in_layers' in decoder:
+        decoder['in_layers'] = _depth(decoder['in_layers'], scale.encoder_depth)
     model['head']['in_dims'] = width
     masking = model.get('masking') or {}
     if masking.get('type') == 'BlockMasking':

@@ -112,6 +112,8 @@ def ours(options: Options, decoder: str = 'mae') -> Contestant:
         img_size=options.img_size,
         depth=options.decoder_depth,
     )
+    if decoder == 'cross':
+        cfg.model.decoder.in_layers = ARCHS[options.arch].num_layers
     cfg.model.compile = options.compile
     model = MODELS.build(cfg.model)
     model.init_weights()

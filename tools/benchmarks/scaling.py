@@ -141,6 +141,8 @@ class Step:
         cfg = Config.fromfile(ROOT / CONFIGS[self.args.decoder]).model
         cfg.backbone.update(arch=arch, img_size=self.img_size)
         cfg.decoder.update(in_dims=arch['embed_dims'], img_size=self.img_size)
+        if self.args.decoder == 'cross':
+            cfg.decoder.in_layers = arch['num_layers']
         cfg.masking.mask_ratio = self.mask_ratio
         if cfg.get('prediction_ratio') is not None:
             cfg.prediction_ratio = min(cfg.prediction_ratio, self.mask_ratio)

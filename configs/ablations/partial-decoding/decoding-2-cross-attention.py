@@ -14,5 +14,6 @@ model = dict(
         num_heads=16,
         img_size=224,
         patch_size=16,
+        in_layers=24,
     ),
 )
