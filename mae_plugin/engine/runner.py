@@ -1,9 +1,12 @@
 """From a config to a runner: launching, resuming and starting weights in one place."""
 
 import importlib.util
+import logging
+from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner import runner as mmengine_runner
@@ -137,6 +140,24 @@ def _check_precision(cfg: Config) -> None:
         )
 
 
+def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> None:
+    """Refuse height and width that changed places; tell of other sizes, which are resized."""
+    size, img_size = tuple(size), tuple(img_size)
+    if size == img_size:
+        return
+    if size == img_size[::-1]:
+        raise ValueError(
+            f"{loader}: size={size} and the model's img_size={img_size} have height and width in "
+            'opposite order: both are (height, width)'
+        )
+    print_log(
+        f"{loader}: images of size={size}, but the model's img_size={img_size}: its position "
+        'embeddings are resized at every step; set img_size of backbone and decoder',
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
 def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Refuse images that do not fit a MAE's patches or channels, before any worker starts."""
     if cfg.model.get('type', '').split('.')[-1] != 'MAE':
@@ -150,6 +171,7 @@ def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
             if 'size' in transform:
                 padded = [side + -side % divisor for side in to_2tuple(transform.size)]
                 patch_grid(padded, patch_size)
+                _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))
             if 'Load' in transform.type and transform.get('channels', 3) != channels:
                 raise ValueError(
                     f'{loader}: {transform.type} gives {transform.get("channels", 3)} channels, '

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mae_plugin.registry import MODELS
 
-from .mae_checks import check_parts, nothing_masked
+from .mae_checks import check_mask, check_parts, nothing_masked
 from .masking import RandomMasking, mask_from_ids, restore_ids
 from .parts import build_part
 from .patch_embed import patch_grid, unpatchify
@@ -86,6 +86,7 @@ class MAE(BaseModel):
         if encoder_mask_tokens:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, self.backbone.embed_dims))
         check_parts(self)
+        self._mask_is_checked = False
         # Of the class, not of this instance: copies of the model then run their own weights.
         self._masked_loss = type(self).masked_loss
         if compile:
@@ -151,7 +152,7 @@ class MAE(BaseModel):
         features, ids = self.decode(inputs, tokens, ids_keep, ids_masked)
         if ids.shape[1] == 0:
             grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
-            raise nothing_masked(self.masking.mask_ratio, grid)
+            raise nothing_masked(self.masking, grid)
         return self.head.loss(self.head(features), inputs, ids)
 
     def mask(
@@ -160,7 +161,11 @@ class MAE(BaseModel):
         """Draw ids_keep (B, K) and ids_masked (B, M) for a batch of images (B, C, H, W)."""
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         keys = sample_keys(data_samples, inputs.device)
-        return self.masking(inputs.shape[0], grid, inputs.device, keys)
+        ids_keep, ids_masked = self.masking(inputs.shape[0], grid, inputs.device, keys)
+        if not self._mask_is_checked:  # once: it waits for the device
+            check_mask(self.masking, ids_keep, ids_masked, inputs.shape[0], grid)
+            self._mask_is_checked = True
+        return ids_keep, ids_masked
 
     def encode(
         self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor
@@ -189,6 +194,9 @@ class MAE(BaseModel):
             Features (B, N, decoder width) and ids (B, N): the masked patches (with
             ``prediction_ratio`` a part of them), or with ``everything`` (or ``loss_on='all'``)
             [ids_keep, ids_masked].
+
+        Raises:
+            ValueError: If the decoder gives features of other than the patches asked for.
         """
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         everything = everything or self.loss_on == 'all'
@@ -198,7 +206,13 @@ class MAE(BaseModel):
         ids = ids_all if everything else ids_masked
         if self.mask_token is not None:
             ids_keep, ids_masked = ids_all, ids_masked[:, :0]
-        return self.decoder(tokens, ids_keep, ids_masked, grid, ids.shape[1]), ids
+        features = self.decoder(tokens, ids_keep, ids_masked, grid, ids.shape[1])
+        if features.shape[:2] != ids.shape:
+            raise ValueError(
+                f'{type(self.decoder).__name__} gave features of shape {tuple(features.shape)} '
+                f'where {tuple(ids.shape)} (images, patches to predict) were asked for'
+            )
+        return features, ids
 
     @torch.no_grad()
     def reconstruct(
@@ -212,7 +226,7 @@ class MAE(BaseModel):
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         ids_keep, ids_masked = self.mask(inputs, data_samples)
         if ids_masked.shape[1] == 0 and self.loss_on == 'masked':
-            raise nothing_masked(self.masking.mask_ratio, grid)
+            raise nothing_masked(self.masking, grid)
         tokens = self.encode(inputs, ids_keep, ids_masked)
         features, ids = self.decode(inputs, tokens, ids_keep, ids_masked, everything=True)
         predictions = self.head(features).float()
@@ -224,7 +238,8 @@ class MAE(BaseModel):
             )
             for i, image_ids in enumerate(scored)
         ]
-        pixels = self.head.target.to_pixels(predictions, inputs, ids)
+        to_pixels = getattr(self.head.target, 'to_pixels', None)
+        pixels = to_pixels and to_pixels(predictions, inputs, ids)
         if pixels is not None:
             order = restore_ids(ids_keep, ids_masked)[:, :, None].expand(-1, -1, pixels.shape[2])
             pixels = unpatchify(pixels.gather(1, order), self.backbone.patch_size, grid)

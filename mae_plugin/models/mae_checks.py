@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor, nn
+
 from .masking import Masking
 from .pos_embed import Grid
 
@@ -12,26 +15,42 @@ if TYPE_CHECKING:
 def check_parts(model: 'MAE') -> None:
     """Check widths, patch sizes, channels, mask tokens and ratios.
 
+    A part of the user's own need not say all of this: what it does not say is not checked.
+
     Raises:
         ValueError: If parts do not fit; the message names both.
     """
-    width = model.decoder.embed.in_features
-    if width != model.backbone.embed_dims:
+    width = getattr(getattr(model.decoder, 'embed', None), 'in_features', None)
+    if width not in (None, model.backbone.embed_dims):
         raise ValueError(
             f"decoder.in_dims={width} differs from the encoder's width {model.backbone.embed_dims}"
         )
-    if model.head.pred.in_features != model.decoder.embed_dims:
+    grid = getattr(model.decoder, 'grid', model.backbone.grid)
+    if grid != model.backbone.grid:
+        height, width = (side * model.backbone.patch_size for side in grid)
+        raise ValueError(
+            f"the decoder's img_size=({height}, {width}) differs from the encoder's "
+            f'{tuple(side * model.backbone.patch_size for side in model.backbone.grid)}: give '
+            'both the same (height, width)'
+        )
+    embed_dims = getattr(model.decoder, 'embed_dims', None)
+    if embed_dims not in (None, model.head.pred.in_features):
         raise ValueError(
             f'head.in_dims={model.head.pred.in_features} differs from '
-            f'decoder.embed_dims={model.decoder.embed_dims}'
+            f'decoder.embed_dims={embed_dims}'
         )
     target, channels = model.head.target, model.backbone.patch_embed.proj.in_channels
-    if target.patch_size != model.backbone.patch_size:
+    if any(parameter.requires_grad for parameter in target.parameters()):
+        raise ValueError(
+            f'{type(target).__name__} has parameters that would be trained, towards the target '
+            'that is easiest to predict: call requires_grad_(False) in its constructor'
+        )
+    if getattr(target, 'patch_size', model.backbone.patch_size) != model.backbone.patch_size:
         raise ValueError(
             f"the target's patch_size={target.patch_size} differs from the encoder's "
             f'{model.backbone.patch_size}'
         )
-    if target.in_channels != channels:
+    if getattr(target, 'in_channels', channels) != channels:
         raise ValueError(
             f"the target's in_channels={target.in_channels} differs from the encoder's {channels}"
         )
@@ -41,7 +60,8 @@ def check_parts(model: 'MAE') -> None:
             f"the data preprocessor's mean has {mean.numel()} values, which differs from the "
             f"encoder's in_channels={channels}: give one mean and one std for each channel"
         )
-    if (model.mask_token is None) == (model.decoder.mask_token is None):
+    in_decoder = getattr(model.decoder, 'mask_token', None) is not None
+    if hasattr(model.decoder, 'mask_token') and (model.mask_token is not None) == in_decoder:
         raise ValueError(
             f'encoder_mask_tokens={model.mask_token is not None} needs '
             f'decoder.with_mask_token={model.mask_token is None}: mask tokens join either '
@@ -54,10 +74,11 @@ def check_parts(model: 'MAE') -> None:
             f'{model.backbone.num_layers}'
         )
     if model.prediction_ratio is not None:
-        if not 0 < model.prediction_ratio <= model.masking.mask_ratio:
+        most = getattr(model.masking, 'mask_ratio', 1)
+        if not 0 < model.prediction_ratio <= most:
             raise ValueError(
                 f'prediction_ratio={model.prediction_ratio} is outside (0, mask_ratio='
-                f'{model.masking.mask_ratio}]: it is the share of all patches to predict, '
+                f'{most}]: it is the share of all patches to predict, '
                 'chosen among the masked'
             )
         if not getattr(model.decoder, 'predicts_independently', False):
@@ -71,12 +92,46 @@ def check_parts(model: 'MAE') -> None:
     if isinstance(model.masking, Masking):
         grid = model.backbone.grid
         if model.masking.num_keep(grid) == grid[0] * grid[1] and model.loss_on == 'masked':
-            raise nothing_masked(model.masking.mask_ratio, grid)
+            raise nothing_masked(model.masking, grid)
 
 
-def nothing_masked(mask_ratio: float, grid: Grid) -> ValueError:
+def check_mask(
+    masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, batch_size: int, grid: Grid
+) -> None:
+    """Check that a masking keeps its contract; reads values, so it waits for the device.
+
+    Raises:
+        ValueError: If ids_keep and ids_masked are not, for each sample, all patches once.
+    """
+    length = grid[0] * grid[1]
+    name, wanted = type(masking).__name__, f'(ids_keep, ids_masked), int64, together all {length}'
+    shapes = tuple(ids_keep.shape), tuple(ids_masked.shape)
+    if (
+        [len(shape) for shape in shapes] != [2, 2]
+        or {shape[0] for shape in shapes} != {batch_size}
+        or shapes[0][1] + shapes[1][1] != length
+        or {ids_keep.dtype, ids_masked.dtype} != {torch.int64}
+    ):
+        raise ValueError(
+            f'{name} gave {ids_keep.dtype} of shape {shapes[0]} and {ids_masked.dtype} of shape '
+            f'{shapes[1]} for {batch_size} images of {grid[0]}x{grid[1]} patches: it should give '
+            f'{wanted} patches of each image (not ids_restore or a mask)'
+        )
+    ids = torch.cat([ids_keep, ids_masked], dim=1)
+    if ids.device.type != 'meta' and not torch.equal(
+        ids.sort(dim=1).values, torch.arange(length, device=ids.device).expand_as(ids)
+    ):
+        raise ValueError(
+            f'{name} gave patches twice or not at all: it should give {wanted} patches of each '
+            'image, each once'
+        )
+
+
+def nothing_masked(masking: nn.Module, grid: Grid) -> ValueError:
     """The error of a loss on masked patches where there are none."""
+    ratio = getattr(masking, 'mask_ratio', None)
     return ValueError(
-        f'mask_ratio={mask_ratio} masks no patch of a {grid[0]}x{grid[1]} grid, so there is '
-        "nothing to predict: raise it, or train with loss_on='all'"
+        f'{type(masking).__name__} with mask_ratio={ratio} masks no patch of a '
+        f'{grid[0]}x{grid[1]} grid, so there is nothing to predict: raise it, or train with '
+        "loss_on='all'"
     )

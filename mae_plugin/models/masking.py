@@ -137,7 +137,7 @@ class Masking(nn.Module):
             ids_masked comes in random order: any first n are a random choice among the masked.
 
         Raises:
-            ValueError: If nothing would be kept.
+            ValueError: If nothing would be kept, or the scores are not one for each patch.
         """
         self.num_keep(grid)
         length = grid[0] * grid[1]
@@ -147,6 +147,11 @@ class Masking(nn.Module):
         else:
             noise = torch.rand(batch_size, draws, device=device)
         score = self.score(noise, grid)
+        if score.shape != (batch_size, length):
+            raise ValueError(
+                f'{type(self).__name__}.score gave {tuple(score.shape)} for {batch_size} images '
+                f'of {grid[0]}x{grid[1]} patches: it should be {(batch_size, length)}'
+            )
         ids_keep, ids_masked = split_by_noise(score, self.mask_ratio)
         if score is not noise:
             order = noise[:, -length:].gather(1, ids_masked).argsort(dim=1)

@@ -23,11 +23,12 @@ class ReconstructionHead(BaseModule):
 
     Args:
         in_dims: Width of the decoder.
-        target: Config of the target (``PixelTarget``, ``PCATarget``, ``TokenTarget``).
+        target: Config of the target: ``PixelTarget``, ``PCATarget``, ``TokenTarget``, or a module
+            of your own with ``dims``, the values to predict for each patch.
         loss: 'l2' (the paper's) or 'l1'. Tokens are always predicted by cross-entropy.
 
     Raises:
-        ValueError: If ``loss`` is unknown.
+        ValueError: If ``loss`` is unknown, or the target has no ``dims``.
     """
 
     def __init__(
@@ -41,6 +42,11 @@ class ReconstructionHead(BaseModule):
         if loss not in _LOSSES:
             raise ValueError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
         self.target = build_part(target or PixelTarget())
+        if not hasattr(self.target, 'dims'):
+            raise ValueError(
+                f'{type(self.target).__name__} has no attribute dims: a target says how many '
+                'values it has for each patch'
+            )
         self.regression_loss = _LOSSES[loss]
         self.pred = Linear(in_dims, self.target.dims)
 
@@ -65,12 +71,20 @@ class ReconstructionHead(BaseModule):
 
         Returns:
             Scalar.
+
+        Raises:
+            ValueError: If the target is of another shape than the predictions.
         """
         with _full_precision(images.device.type):
             target = self.target(images, ids)
             predictions = predictions.float()
-            if self.target.is_classification:
+            if getattr(self.target, 'is_classification', False):
                 return F.cross_entropy(predictions.flatten(0, 1), target.flatten())
+            if target.shape != predictions.shape:
+                raise ValueError(
+                    f'{type(self.target).__name__} gave a target of shape {tuple(target.shape)} '
+                    f'for predictions of shape {tuple(predictions.shape)} (images, patches, dims)'
+                )
             return self.regression_loss(predictions, target)
 
 

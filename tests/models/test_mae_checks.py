@@ -10,6 +10,9 @@ ERRORS = {
     r"loss_on='visible': choose 'masked' \(paper\) or 'all'": dict(loss_on='visible'),
     "unknown loss 'huber': choose one of l2, l1": dict(loss='huber'),
     "decoder.in_dims=32 differs from the encoder's width 24": dict(decoder=dict(in_dims=32)),
+    r"decoder's img_size=\(16, 32\) differs from the encoder's \(16, 16\)": dict(
+        decoder=dict(img_size=(16, 32))
+    ),
     'head.in_dims=16 differs from decoder.embed_dims=8': dict(decoder=dict(embed_dims=8)),
     "the target's patch_size=8 differs from the encoder's 4": dict(
         target=dict(PIXELS, patch_size=8)

@@ -23,6 +23,18 @@ ERRORS = {
         [BACKBONE + 'img_size=18'],
         ['image of 18x18 is not divisible by patch_size=4'],
     ),
+    'height and width swapped': (
+        [BACKBONE + 'img_size=(16,32)', 'model.decoder.img_size=(16,32)', SIZE + '(32,16)'],
+        ['size=(32, 16)', 'img_size=(16, 32)', 'both are (height, width)'],
+    ),
+    'height and width swapped in the decoder': (
+        [BACKBONE + 'img_size=(16,32)', 'model.decoder.img_size=(32,16)', SIZE + '(16,32)'],
+        ["decoder's img_size=(32, 16)", "encoder's (16, 32)"],
+    ),
+    'a misspelt argument': (
+        ['model.masking.mask_ratoi=0.5'],
+        ['RandomMasking takes no mask_ratoi: it takes mask_ratio'],
+    ),
     'channels of the images': (
         ['train_dataloader.dataset.pipeline.0.channels=4'],
         ['LoadRandomResizedCrop gives 4 channels', 'in_channels=3', '`channels`'],
