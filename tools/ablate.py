@@ -1,6 +1,7 @@
 """Run whole tables of ablations on your data, and write them beside the paper's numbers.
 
-Each row of a table is a file of configs/ablations/TABLE/. It is pretrained on DATA/train (labels
+Each row of a table is a file of configs/ablations/TABLE/, or of a folder of your own. It is
+pretrained on DATA/train (labels
 unused) with every seed, then its frozen features are scored on DATA/train and DATA/val, folders
 with one sub-folder for each class, by kNN and by a quick linear probe. Runs that tables share are
 done once, finished runs are kept in OUT/results.jsonl and never repeated: interrupt and start
@@ -46,7 +47,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('tables', nargs='+', metavar='TABLE', help=f'any of {", ".join(tables)}')
+    parser.add_argument(
+        'tables',
+        nargs='+',
+        metavar='TABLE',
+        help=f'any of {", ".join(tables)}, or folders of your own row files',
+    )
     parser.add_argument('--data-root', required=True, metavar='DIR', help='holds train/ and val/')
     parser.add_argument('--out', type=Path, help='default: work_dirs/ablations/SCALE')
     parser.add_argument('--scale', choices=[*SCALES, 'full'], default='tiny')
@@ -60,13 +66,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change every row'
     )
     args = parser.parse_args(argv)
-    unknown = sorted(set(args.tables) - set(tables))
+    folders = {Path(table).name: _folder(table) for table in args.tables}
+    unknown = sorted(name for name, folder in folders.items() if not any(folder.glob('*.py')))
     if unknown:
-        parser.error(f'no table {", ".join(unknown)}; there are {", ".join(tables)}')
+        parser.error(
+            f'no table {", ".join(unknown)}; there are {", ".join(tables)}; a table of your own '
+            'is a folder of configs, each a delta of configs/ablations/default.py, and is named '
+            'by its path'
+        )
+    args.tables = folders
     args.command = shlex.join(['python', 'tools/ablate.py', *argv])
     args.data_root = os.path.normpath(args.data_root)  # a slash at the end makes no other run
     args.out = args.out or Path('work_dirs/ablations') / args.scale
     return args
+
+
+def _folder(table: str) -> Path:
+    """Where a table's rows lie: one of ours by its name, or a folder by its path."""
+    return Path(table) if os.sep in table or not (TABLES / table).is_dir() else TABLES / table
 
 
 def natural(path: Path) -> list:
@@ -83,7 +100,7 @@ def load_row(path: Path, args: argparse.Namespace) -> tuple[Row, dict]:
     from mmengine.config import Config
 
     cfg = Config.fromfile(str(path))
-    label = cfg.pop('ablation')
+    label = dict(row=path.stem, paper={}) | (cfg.pop('ablation', None) or {})
     set_data_root(cfg, args.data_root)
     config = cfg.to_dict()
     if args.scale != 'full':
@@ -128,9 +145,9 @@ def load_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], dict[st
                 'each class; tools/make_class_folders.py composes a small one'
             )
     tables, specs = {}, {}
-    for table in args.tables:
+    for table, folder in args.tables.items():
         rows = []
-        for path in sorted((TABLES / table).glob('*.py'), key=natural):
+        for path in sorted(folder.glob('*.py'), key=natural):
             if any(fnmatch.fnmatch(path.stem, pattern) for pattern in args.rows):
                 row, spec = load_row(path, args)
                 rows.append(row)

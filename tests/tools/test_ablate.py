@@ -1,6 +1,7 @@
 """Tables of ablations: shrinking, results that survive interruptions, and a real run."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -174,3 +175,44 @@ def test_an_interrupted_table_goes_on_and_repeats_no_finished_run(folder, tmp_pa
     assert '| masked patches | 84.9 | 73.5 |' in (out / 'loss.md').read_text()
     third = subprocess.run(command, capture_output=True, text=True, check=True)
     assert third.stdout.startswith('2 runs, 2 of them finished before')
+
+
+def test_a_table_of_ones_own_with_parts_of_ones_own(folder, tmp_path):
+    (tmp_path / 'own_parts.py').write_text(
+        'import torch\n'
+        'from mae_plugin.models.masking import Masking\n'
+        'from mae_plugin.registry import MODELS\n'
+        '@MODELS.register_module(force=True)\n'
+        'class KeepTop(Masking):\n'
+        '    def score(self, noise, grid):\n'
+        '        return torch.arange(grid[0] * grid[1]).expand(noise.shape[0], -1)\n'
+        '@MODELS.register_module(force=True)\n'
+        'class FlatDecoder(torch.nn.Module):\n'
+        '    def __init__(self, in_dims):\n'
+        '        super().__init__()\n'
+        '        self.lift = torch.nn.Linear(in_dims, 64)\n'
+        '    def forward(self, tokens, ids_tokens, ids_unseen, grid, num_predict=None):\n'
+        '        return self.lift(tokens[:, :1]).expand(-1, num_predict, -1)\n'
+    )
+    table = tmp_path / 'mine'
+    table.mkdir()
+    (table / 'top.py').write_text(
+        f"_base_ = '{ROOT}/configs/ablations/default.py'\n"
+        "custom_imports = dict(imports=['own_parts'])\n"
+        "model = dict(masking=dict(_delete_=True, type='KeepTop', mask_ratio=0.5),\n"
+        "             decoder=dict(_delete_=True, type='FlatDecoder', in_dims=1024))\n"
+    )
+    out = tmp_path / 'out'
+    done = subprocess.run(
+        [
+            sys.executable, ROOT / 'tools/ablate.py', table, '--data-root', folder, '--out', out,
+            '--seeds', '0', '--cfg-options', 'train_cfg.max_iters=2',
+        ],
+        env={**os.environ, 'PYTHONPATH': str(tmp_path), 'OMP_NUM_THREADS': '1'},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = (out / 'mine.md').read_text()
+    assert '| top | – | – |' in rows and '| random weights |' in rows
+    results = [json.loads(line) for line in (out / 'results.jsonl').read_text().splitlines()]
+    assert {result['row'] for result in results} == {'mine top', 'random weights'}

@@ -45,11 +45,13 @@ def run(config: dict, probe: dict, seed: int, folder: Path) -> dict:
         ``cpu_ms``, the processor time of one, loading included; ``train_seconds``.
     """
     from mmengine.config import Config
+    from mmengine.utils import import_modules_from_strings
 
     from mae_plugin.engine.runner import build_runner
     from mae_plugin.evaluation.features import evaluate_folders
 
     cfg = Config(dict(config, work_dir=str(folder), randomness=dict(seed=seed), launcher='none'))
+    import_modules_from_strings(**cfg.get('custom_imports', dict(imports=[])))
     pretrain = cfg.pop('pretrain', True)
     cfg.experiment_name = f'{folder.name}-{time.time_ns()}'
     # A full-size row is long: its own checkpoints let it go on. Small ones keep none.

@@ -1,11 +1,13 @@
 """Shrink a full-size ablation config so that a whole table runs on a small machine."""
 
 import copy
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mae_plugin.models.vit import parse_arch
+from mae_plugin.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,17 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         mlp_ratio=arch.mlp_ratio,
     )
     decoder = model['decoder']
-    width = _width(decoder['embed_dims'], scale)
-    decoder.update(
+    width = _width(decoder.get('embed_dims') or model['head']['in_dims'], scale)
+    smaller = dict(
         in_dims=dims,
         embed_dims=width,
-        depth=_depth(decoder['depth'], scale.decoder_depth),
+        depth=_depth(decoder.get('depth', 8), scale.decoder_depth),
         num_heads=_heads(width, scale),
+        in_layers=_depth(decoder.get('in_layers', 1), scale.encoder_depth),
     )
-    if 'in_layers' in decoder:
-        decoder['in_layers'] = _depth(decoder['in_layers'], scale.encoder_depth)
+    # A decoder of the user's own may take none of these.
+    takes = inspect.signature(MODELS.get(decoder['type'])).parameters
+    decoder.update({key: value for key, value in smaller.items() if key in takes})
     model['head']['in_dims'] = width
     masking = model.get('masking') or {}
     if masking.get('type') == 'BlockMasking':
