@@ -5,6 +5,9 @@ Reconstructions: original | masked | reconstruction | with visible patches.
     python tools/visualize.py CKPT photos/*.jpg --mask-ratio 0.5 0.75 --masking block --seed 3
     python tools/visualize.py mae_visualize_vit_base.pth photo.jpg \
         --config configs/mae_vit-b_pretrain.py
+A model of normalised pixels (norm_pix) predicts no brightness and contrast: as in the paper's
+pictures, each patch gets those of the true image, so even an untrained one shows right colours.
+Judge it by the structure inside the patches, and by the loss, which begins near 1.
 
 Attention of the class token in one block, mean over the heads, with --heads also each head:
     python tools/visualize.py CKPT photo.jpg --show attention --size 448 --heads
