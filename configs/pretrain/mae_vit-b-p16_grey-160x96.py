@@ -21,7 +21,7 @@ train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         pipeline=[
-            dict(type='LoadRandomResizedCrop', size=img_size, channels=1, ratio=(0.45, 0.8)),
+            dict(type='LoadRandomResizedCrop', size=img_size, channels=1),
             dict(type='PackInputs'),
         ]
     ),

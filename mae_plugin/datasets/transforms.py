@@ -101,7 +101,9 @@ class LoadRandomResizedCrop(CropLoader):
     Args:
         size (int | tuple[int, int]): Height and width of the result, or both.
         scale (tuple[float, float]): Least and greatest area fraction of the crop.
-        ratio (tuple[float, float]): Least and greatest aspect ratio (width / height).
+        ratio (tuple[float, float], optional): Least and greatest aspect ratio (width / height)
+            of the crop. None takes torchvision's 3/4 and 4/3 relative to the result's own shape,
+            that is times its width / height, so that nothing is stretched by more than a third.
         interpolation (str): 'bicubic' or 'bilinear', both antialiased.
         flip_prob (float): Probability of a horizontal flip.
         exact (bool): As in :class:`CropLoader`.
@@ -119,7 +121,7 @@ class LoadRandomResizedCrop(CropLoader):
         self,
         size: int | tuple[int, int] = 224,
         scale: tuple[float, float] = (0.2, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        ratio: tuple[float, float] | None = None,
         interpolation: str = 'bicubic',
         flip_prob: float = 0.5,
         exact: bool = False,
@@ -131,6 +133,9 @@ class LoadRandomResizedCrop(CropLoader):
         super().__init__(size, interpolation, exact, channels, **kwargs)
         if not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f'scale={scale} must be two rising fractions in (0, 1]')
+        if ratio is None:
+            shape = self.size[1] / self.size[0]
+            ratio = 3 / 4 * shape, 4 / 3 * shape
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(f'ratio={ratio} must be two rising positive numbers')
         _check_probability(flip_prob)

@@ -93,6 +93,26 @@ def test_large_jpegs_are_decoded_small(size, exact, decoded):
     assert image.decoded == decoded and tuple(crop.shape) == (3, size, size)
 
 
+@pytest.mark.parametrize('size', [(64, 256), (160, 96), (128, 128)])
+def test_crops_are_shaped_like_the_result(size):
+    data = encode(photo(size[1] * 4, size[0] * 4))
+    load = LoadRandomResizedCrop(size, scale=(0.2, 0.5))
+    boxes = [run(load, data, seed)['crop_boxes'][0] for seed in range(200)]
+    stretches = np.array([(w / size[1]) / (h / size[0]) for _, _, h, w in boxes])
+    assert stretches.min() > 0.72 and stretches.max() < 1.39  # 3/4 and 4/3, in whole pixels
+    assert stretches.min() < 0.8 and stretches.max() > 1.25
+
+
+def test_square_crops_are_torchvisions_and_a_ratio_of_ones_own_is_kept():
+    data = encode(photo(500, 375))
+    stated, default, tall = (
+        [run(LoadRandomResizedCrop(64, ratio=r), data, s)['crop_boxes'] for s in range(50)]
+        for r in ((3 / 4, 4 / 3), None, (0.5, 0.5))
+    )
+    assert stated == default
+    assert all(h == pytest.approx(2 * w, abs=16) for ((_, _, h, w),) in tall)
+
+
 def test_flip_mirrors_and_has_its_probability():
     data = encode(photo(100, 80), 'PNG')
     never, always = (LoadRandomResizedCrop(32, flip_prob=p) for p in (0, 1))
