@@ -10,6 +10,8 @@ Rules, the same for every format:
   and anything else is an error that names both numbers.
 * Pictures of up to four channels with 16 bits are rounded to 8 (divided by 257). ``.npy`` arrays,
   floats and TIFFs of more than four bands keep their dtype and values.
+* Floats that are NaN, infinite or a fill value such as -3.4e38 make the crop that holds them
+  unusable: they would spoil the loss of a whole batch.
 * Nothing is decoded before the header says that it needs at most ``max_bytes``.
 """
 
@@ -24,6 +26,7 @@ from mae_plugin.datasets.pictures import open_picture, open_png
 from mae_plugin.datasets.raw_image import BadImageError, RawImage
 
 MAX_BYTES = 1 << 28  # 89 megapixels of RGB, the limit at which Pillow warns
+MAX_VALUE = 1e18  # the square of it, which the loss takes, is still a float32
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
@@ -94,8 +97,11 @@ class ImageSource:
             np.ndarray: (h, w, channels), contiguous; uint8, or the file's dtype for arrays.
 
         Raises:
-            BadImageError: If there is no rule from the file's channels to those asked for.
+            BadImageError: If there is no rule from the file's channels to those asked for, or
+                float pixels hold values that are not finite.
         """
+        if pixels.dtype.kind == 'f':
+            refuse_unusable(pixels)
         if self._raw.picture and pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         background = self.background if self._raw.alpha else None
@@ -154,6 +160,22 @@ def match_channels(
         f'the image has {found} channels, but {channels} are asked for; set channels={found} '
         f'(and in_channels, mean and std) or convert the files'
     )
+
+
+def refuse_unusable(pixels: np.ndarray) -> None:
+    """Refuse float pixels with values that no loss can be computed from.
+
+    Raises:
+        BadImageError: If any is NaN, infinite or beyond :data:`MAX_VALUE`; it says how many.
+    """
+    usable = np.abs(pixels) <= min(MAX_VALUE, float(np.finfo(pixels.dtype).max))
+    if not usable.all():
+        count = usable.size - np.count_nonzero(usable)
+        raise BadImageError(
+            f'{count} of the {usable.size} values cut from it are NaN, infinite or beyond '
+            f'{MAX_VALUE:.0e} (a fill value); fill them in the file, for example with the '
+            f"band's mean, or leave the file out"
+        )
 
 
 def _composite(pixels: np.ndarray, background: int) -> np.ndarray:

@@ -130,3 +130,26 @@ def test_a_last_band_is_not_taken_for_alpha(count, channels, dtype):
 def test_channel_mismatch_names_both_numbers(make, channels, has):
     with pytest.raises(BadImageError, match=rf'has {has} channels, but {channels} are asked'):
         decode(make(), channels=channels)
+
+
+BROKEN = {
+    np.float16: [np.nan, np.inf],
+    np.float32: [np.nan, -np.inf, -3.4028235e38],  # the last: what GDAL fills with
+    np.float64: [np.nan, np.inf, -1.7976931348623157e308],
+}
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('write', [npy, lambda pixels: tiff(pixels, planarconfig='contig')])
+@pytest.mark.parametrize('dtype', BROKEN)
+def test_values_without_a_loss_are_refused_where_they_are(write, dtype):
+    for value in BROKEN[dtype]:
+        pixels = bands(12, dtype)
+        pixels[3, 4:7, 5] = value
+        image = ImageSource(write(pixels), channels=12)
+        decoded = image.read()
+        np.testing.assert_array_equal(image.convert(decoded[4:]), pixels[4:])
+        with pytest.raises(BadImageError, match=r'3 of the 7200 values .* are NaN.* fill them'):
+            image.convert(decoded)
+    largest = np.full((4, 4, 12), np.finfo(np.float16).max, dtype)
+    np.testing.assert_array_equal(decode(write(largest), channels=12), largest)

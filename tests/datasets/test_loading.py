@@ -5,6 +5,7 @@ import signal
 import time
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from broken_images import write_broken_images
@@ -189,6 +190,22 @@ def test_one_bad_image_can_be_one_too_many(tmp_path):
     assert dataset[0]['inputs'].shape == (3, 32, 32)
     with pytest.raises(TooManyBadImages, match=r'0001\.jpg: empty file'):
         dataset[1]
+
+
+def test_a_float_image_with_nan_is_counted_named_and_replaced(tmp_path):
+    pixels = np.random.default_rng(0).random((40, 40, 12)).astype(np.float32)
+    for number in range(4):
+        np.save(tmp_path / f'{number}.npy', pixels)
+    pixels[:, :, 7] = np.nan
+    np.save(tmp_path / '2.npy', pixels)
+    log = tmp_path / 'bad_images.txt'
+    pipeline = [dict(type='LoadRandomResizedCrop', size=16, channels=12), dict(type='PackInputs')]
+    dataset = make(tmp_path, pipeline=pipeline, bad_images=dict(log_file=str(log)))
+    for index in range(4):
+        assert dataset[index]['inputs'].isfinite().all()
+    path, reason = log.read_text().rstrip().split('\t')
+    assert path == str(tmp_path / '2.npy') and 'NaN' in reason
+    assert dataset.bad_images.counts()[1] >= 1
 
 
 def test_nothing_but_bad_images_ends(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from front_door import run_tool, tiny_config, train, write_images
 from PIL import Image
@@ -123,7 +124,11 @@ def test_a_bad_image_among_many_is_named(run, refused, tmp_path):
     data = (run / 'images/image1.png').read_bytes()
     (tmp_path / 'broken.png').write_bytes(data[: len(data) // 2])
     write_images(tmp_path, 1, channels=12, ending='.tif')
-    for bad, part in (('broken.png', 'truncated'), ('image0.tif', '12 channels')):
+    pixels = np.ones((SIZE, SIZE, 3), np.float32)
+    pixels[5, 6, 0] = np.nan
+    tifffile.imwrite(tmp_path / 'nan.tif', pixels, photometric='rgb')
+    bads = dict(zip(('broken.png', 'image0.tif', 'nan.tif'), ('truncated', '12 channels', 'NaN')))
+    for bad, part in bads.items():
         for show in ('reconstruction', 'features'):
             message = refused(
                 'run/epoch_1.pth', 'images/image0.png', tmp_path / bad, '--show', show
