@@ -1,5 +1,6 @@
 """What the command line changes in a run's config, and how its errors are told."""
 
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,10 @@ from mae_plugin.data_root import LOADERS, follow_classes, refuse_hidden_classes,
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+# Between the tracebacks of a chained error, and a frame of one, as Python prints them.
+_CHAIN = re.compile(r'\n\n(?:The above exception was|During handling of the above) .*\n\n')
+_FRAME = re.compile(r'^  File "(.+)", line \d+, in .+$', re.M)
 
 
 def parse_value(text: str) -> object:
@@ -129,31 +134,47 @@ def _from_this_project(error: BaseException) -> bool:
     traceback = error.__traceback__
     while traceback and traceback.tb_next:
         traceback = traceback.tb_next
+    return traceback is not None and _is_ours(traceback.tb_frame.f_code.co_filename)
+
+
+def _is_ours(file: str) -> bool:
     here = Path(__file__).resolve().parent
-    homes = (here, here.parent / 'tools')
-    if traceback is None:
-        return False
-    path = Path(traceback.tb_frame.f_code.co_filename).resolve()
-    return any(path.is_relative_to(home) for home in homes)
+    return any(Path(file).resolve().is_relative_to(home) for home in (here, here.parent / 'tools'))
+
+
+def _words_from_worker(text: str) -> str | None:
+    """What our own code said in a data worker; None if this is no error of ours from there.
+
+    torch raises a worker's error anew in the main process, of the same type, with that process's
+    traceback as its text. The tracebacks of a chain come innermost first.
+    """
+    if not text.startswith('Caught '):
+        return None
+    for traceback in reversed(_CHAIN.split(text)):
+        frames = list(_FRAME.finditer(traceback))
+        if frames and _is_ours(frames[-1][1]):
+            # Quoted source is indented; the error's type and words are not.
+            words = re.search(r'^[\w.]+: (.*)', traceback[frames[-1].end() :], re.M | re.S)
+            return words[1].strip() if words else None
+    return None
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Tell an error of the user's input that our code raised in one line, and exit with status 2.
 
-    Errors of anyone else's code keep their traceback: they are not the user's input.
+    It may come from a data worker. Errors of anyone else's code keep their traceback: they are
+    not the user's input.
     """
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        # Importing the class would bring torch.
+        if isinstance(error, RuntimeError) and type(error).__name__ != 'TooManyBadImages':
+            raise
         own_error = _own_error(error)
-        if own_error is None:
+        words = _words_from_worker(str(error)) if own_error is None else str(own_error)
+        if words is None:
             raise
-        print(f'error: {own_error}', file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if type(error).__name__ != 'TooManyBadImages':  # importing it would bring torch
-            raise
-        # From a worker it comes with that process's traceback before its own words.
-        print(f'error: {str(error).rpartition("TooManyBadImages: ")[2].strip()}', file=sys.stderr)
+        print(f'error: {words}', file=sys.stderr)
         sys.exit(2)

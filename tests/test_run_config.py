@@ -1,8 +1,12 @@
 """Values and folders given on the command line."""
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.structures import BaseDataElement
 
+from mae_plugin.datasets import ImageFolder, stack_collate
+from mae_plugin.datasets.bad_images import BadImages
 from mae_plugin.run_config import (
     parse_value,
     scale_for_accumulation,
@@ -74,41 +78,80 @@ def raise_ours():
     return RandomMasking(7)
 
 
-def test_our_error_is_found_under_what_others_wrapped_around_it(capsys):
-    with pytest.raises(SystemExit) as stop, user_errors():
-        try:
-            raise_ours()
-        except ValueError as error:
-            raise ValueError(f'class `RandomMasking` in x.py: {error}')  # noqa: B904
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith('error: mask_ratio=7 is outside [0, 1)')
+class Raises(torch.utils.data.Dataset):
+    """Calls a function in the worker."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.call()
 
 
-def test_our_error_counts_even_with_pythons_own_beneath_it(capsys):
-    from mae_plugin.stored_config import literal_config
-
-    with pytest.raises(SystemExit), user_errors():
-        literal_config('a = open("x")')
-    assert 'is not run' in capsys.readouterr().err
+def from_worker(call):
+    """What a loader's user sees of an error in a worker."""
+    for _ in torch.utils.data.DataLoader(Raises(call), num_workers=1):
+        pass
 
 
-def test_too_many_bad_images_are_told_in_one_line_from_a_worker_too(capsys):
-    from torch._utils import ExceptionWrapper
-
-    from mae_plugin.datasets.bad_images import BadImages
-
+def raise_too_many():
     counter = BadImages(max_share=0, min_count=1)
     counter.begin(0)
+    counter.add('a.jpg', ValueError('empty file'))
+
+
+def raise_under_another():
     try:
-        counter.add('a.jpg', ValueError('empty file'))
-    except RuntimeError:
-        caught = ExceptionWrapper(where='in DataLoader worker process 0')
+        raise_ours()
+    except ValueError as error:
+        raise ValueError(f'class `RandomMasking` in x.py: {error}')  # noqa: B904
+
+
+def raise_with_pythons_own_beneath():
+    from mae_plugin.stored_config import literal_config
+
+    literal_config('a = open("x")')
+
+
+def raise_missing_file():
+    open_listed = ImageFolder('/nowhere/at/all')
+    return open_listed[0]
+
+
+@pytest.mark.parametrize('run', [lambda call: call(), from_worker], ids=['here', 'in a worker'])
+@pytest.mark.parametrize(
+    'call, begins, part',
+    [
+        (raise_ours, 'mask_ratio=7 is outside [0, 1)', '0.75'),
+        (raise_under_another, 'mask_ratio=7 is outside [0, 1)', '0.75'),
+        (raise_with_pythons_own_beneath, '', 'is not run'),
+        (raise_too_many, '1 of the last 1 images', 'a.jpg: empty file'),
+        (raise_missing_file, '', '/nowhere/at/all'),
+    ],
+)
+def test_errors_of_ours_are_told_in_one_line(capsys, run, call, begins, part):
     with pytest.raises(SystemExit) as stop, user_errors():
-        caught.reraise()
+        run(call)
     assert stop.value.code == 2
     line = capsys.readouterr().err
-    assert line.startswith('error: 1 of the last 1 images') and 'a.jpg: empty file' in line
-    assert line.count('\n') == 1
+    assert line.startswith(f'error: {begins}') and part in line
+    assert line.count('\n') == 1 and 'Traceback' not in line
+
+
+def test_images_of_different_sizes_are_told_in_one_line_from_a_worker(capsys):
+    """The size of each image is kept by a pipeline of the user's own."""
+
+    def keep(number):
+        packed = BaseDataElement(metainfo=dict(img_path=f'{number}.jpg'))
+        return dict(inputs=torch.zeros(3, 8 + number, 8), data_samples=packed)
+
+    with pytest.raises(SystemExit), user_errors():
+        from_worker(lambda: stack_collate([keep(0), keep(1)]))
+    line = capsys.readouterr().err
+    assert line.startswith('error: 1.jpg gives (3, 9, 8)') and line.count('\n') == 1
 
 
 def test_errors_of_others_pass():
@@ -116,3 +159,5 @@ def test_errors_of_others_pass():
         raise RuntimeError('theirs')
     with pytest.raises(ValueError, match='theirs'), user_errors():
         raise ValueError('theirs')
+    with pytest.raises(ValueError, match='theirs'), user_errors():
+        from_worker(lambda: int('theirs'))

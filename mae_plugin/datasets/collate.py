@@ -17,6 +17,9 @@ def stack_collate(samples: list[dict]) -> dict:
     A label leaves as a NumPy array and becomes a tensor again in the data preprocessor: every
     tensor that crosses a process boundary costs a file descriptor, one per image of a batch.
 
+    Images of different number types, such as uint16 beside float32, become float32: what the
+    data preprocessor makes of all, and exact for both.
+
     Args:
         samples (list[dict]): Each with ``inputs`` (C, H, W) or (k, C, H, W) and ``data_samples``,
             a BaseDataElement or k of them.
@@ -25,7 +28,7 @@ def stack_collate(samples: list[dict]) -> dict:
         dict: ``inputs`` (B, C, H, W) and ``data_samples``, a list of B.
 
     Raises:
-        ValueError: If the images differ in shape or dtype; the message names both and a file.
+        ValueError: If the images differ in shape; the message names both and a file.
     """
     inputs = [sample['inputs'] for sample in samples]
     elements: list[BaseDataElement] = []
@@ -38,16 +41,14 @@ def stack_collate(samples: list[dict]) -> dict:
 
     first = inputs[0]
     for sample, image in zip(samples, inputs, strict=True):
-        if image.shape != first.shape or image.dtype != first.dtype:
+        if image.shape != first.shape:
             packed = sample['data_samples']
             name = (packed[0] if isinstance(packed, list) else packed).get('img_path')
             raise ValueError(
-                f'{name} gives {_describe(image)}, but the batch began with {_describe(first)}; '
-                f'every image of a batch needs one size and dtype'
+                f'{name} gives {tuple(image.shape)}, but the batch began with '
+                f'{tuple(first.shape)}; every image of a batch needs one size'
             )
+    if any(image.dtype != first.dtype for image in inputs):
+        inputs = [image.float() for image in inputs]
     join = torch.cat if first.ndim == 4 else torch.stack
     return dict(inputs=join(inputs), data_samples=elements)
-
-
-def _describe(image: torch.Tensor) -> str:
-    return f'{tuple(image.shape)} {str(image.dtype).removeprefix("torch.")}'
