@@ -128,7 +128,7 @@ def raise_missing_file():
         (raise_ours, 'mask_ratio=7 is outside [0, 1)', '0.75'),
         (raise_under_another, 'mask_ratio=7 is outside [0, 1)', '0.75'),
         (raise_with_pythons_own_beneath, '', 'is not run'),
-        (raise_too_many, '1 of the last 1 images', 'a.jpg: empty file'),
+        (raise_too_many, '1 of the last 1 tries', 'a.jpg: empty file'),
         (raise_missing_file, '', '/nowhere/at/all'),
     ],
 )

@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+from typing import BinaryIO
 
 import numpy as np
 import torch
+from mmengine.dist import get_world_size
 from torch.utils.data import get_worker_info
 
 from mae_plugin.datasets.raw_image import BadImageError
@@ -56,6 +58,7 @@ class BadImages:
         self.min_count = min_count
         self.window = window
         self.log_file = log_file
+        self.processes = get_world_size()
         self._table = torch.zeros(_SLOTS, 3, dtype=torch.int64).share_memory_()
         self._logged: set[bytes] = set()
         self._log_size = 0
@@ -91,12 +94,31 @@ class BadImages:
         self._log(os.fsencode(path).replace(b'\n', b'\\n'), reason)
         seen, bad = self.counts()
         if bad >= self.min_count and bad > self.max_share * seen:
-            log = f'; all are listed in {self.log_file}' if self.log_file else ''
             raise TooManyBadImages(
-                f'{bad} of the last {seen} images could not be used, more than the share '
-                f'{self.max_share} that is allowed. The last: {path}: {reason}{log}. Mend the '
-                f'data, or allow more with bad_images=dict(max_share=...) of the dataset'
+                f'{self.describe()}. More than the share {self.max_share} is not allowed; the '
+                f'last: {path}: {reason}. Mend the data, or allow more with '
+                f'bad_images=dict(max_share=...) of the dataset'
             )
+
+    def describe(self) -> str:
+        """The counts in words: tries, of which one file may have several, and different files."""
+        seen, bad = self.counts()
+        text = f'{bad} of the last {seen} tries to read an image failed'
+        if self.processes > 1:
+            text += f' (in this process, one of {self.processes})'
+        listed = self.listed()
+        if listed is None:
+            return text
+        return f'{text}; {self.log_file} lists {listed} different file' + 's' * (listed != 1)
+
+    def listed(self) -> int | None:
+        """Different files in the log, of all that share it; None without a log."""
+        if self.log_file is None:
+            return None
+        with open(self.log_file, 'ab+') as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            self._catch_up(file)
+        return len(self._logged)
 
     def counts(self) -> tuple[int, int]:
         """Images tried lately and unusable ones among them, over all workers."""
@@ -118,10 +140,14 @@ class BadImages:
             return
         with open(self.log_file, 'ab+') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(self._log_size)
-            news = file.read()
-            self._log_size += len(news)
-            self._logged.update(line.split(b'\t')[0] for line in news.splitlines())
+            self._catch_up(file)
             if path not in self._logged:
                 self._logged.add(path)
                 self._log_size += file.write(path + b'\t' + reason.encode() + b'\n')
+
+    def _catch_up(self, file: BinaryIO) -> None:
+        """Read what was logged since the last look."""
+        file.seek(self._log_size)
+        news = file.read()
+        self._log_size += len(news)
+        self._logged.update(line.split(b'\t')[0] for line in news.splitlines())

@@ -1,5 +1,7 @@
 """Broken images in a real run with real workers: replaced, listed, told, or the end."""
 
+import re
+
 import pytest
 import torch
 from broken_images import write_broken_images
@@ -70,9 +72,13 @@ def test_a_run_goes_on_and_lists_them(tmp_path):
     log = run(tmp_path, 0.9)
     lines = (tmp_path / 'work/bad_images.txt').read_text().splitlines()
     assert len(lines) == 12 and all('/images/broken/' in line for line in lines)
-    assert 'could not be used and were replaced' in log and 'bad_images.txt' in log
+    told = re.findall(r'(\d+) of the last (\d+) tries .* lists (\d+) different files?, and', log)
+    assert told and all(int(files) <= int(bad) < int(seen) for bad, seen, files in told)
+    bad, _, files = told[-1]
+    assert int(files) == 12 < int(bad)  # the second epoch meets them again
+    assert str(tmp_path / 'work/bad_images.txt') in log and 'in this process' not in log
 
 
 def test_a_run_ends_above_the_share(tmp_path):
-    with pytest.raises(TooManyBadImages, match=r'share 0\.1 .*work/bad_images\.txt'):
+    with pytest.raises(TooManyBadImages, match=r'work/bad_images\.txt lists .*share 0\.1 '):
         run(tmp_path, 0.1)

@@ -167,6 +167,22 @@ def test_log_is_continued_by_the_next_run(tmp_path):
     assert len(log.read_text().splitlines()) == 12
 
 
+def test_tries_and_different_files_are_told_apart(tmp_path):
+    log = tmp_path / 'bad_images.txt'
+    mine, of_another_worker = (BadImages(max_share=1, log_file=str(log)) for _ in range(2))
+    for number in range(20):
+        mine.begin(number)
+        mine.add(f'{number % 2}.jpg', OSError(5, 'Input/output error'))
+    assert (
+        mine.describe() == f'20 of the last 20 tries to read an image failed; {log} lists '
+        '2 different files'
+    )
+    of_another_worker.begin(5)
+    of_another_worker.add('5.jpg', OSError(5, 'Input/output error'))
+    assert mine.listed() == of_another_worker.listed() == len(log.read_text().splitlines()) == 3
+    assert BadImages().listed() is None and 'lists' not in BadImages().describe()
+
+
 def test_replacement_has_a_crop_and_key_of_its_own(tmp_path):
     write_photos(tmp_path, 3)
     (tmp_path / '0000.jpg').write_bytes(b'')
@@ -185,7 +201,7 @@ def test_too_many_bad_images_stop_the_run(tmp_path, workers):
     write_broken_images(tmp_path / 'broken')
     log = str(tmp_path / 'bad_images.txt')
     dataset = make(tmp_path, bad_images=dict(max_share=0.2, min_count=5, log_file=log))
-    with pytest.raises(TooManyBadImages, match=r'share 0\.2 .*bad_images\.txt'):
+    with pytest.raises(TooManyBadImages, match=r'bad_images\.txt lists \d+ .*share 0\.2 '):
         batches(dataset, workers, 100)
 
 

@@ -87,3 +87,20 @@ def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
     record_property(
         'evidence', f'listed once; all {max(log_lines(tmp_path / "run"))} iterations made'
     )
+
+
+def test_two_processes_list_together_and_count_each_for_itself(tmp_path, photos):
+    copied = tmp_path / 'photos'
+    shutil.copytree(photos, copied)
+    broken = sorted(copied.iterdir())[:2]
+    for path in broken:
+        path.write_bytes(b'')
+    config = mae_config(tmp_path / 'run', copied, batch_size=8, epochs=4)
+    config['custom_hooks'].append(dict(type='BadImagesHook', interval=1))
+    config['train_dataloader']['dataset']['bad_images'] = dict(max_share=1.0)
+    run(config, world=2)
+    log = (tmp_path / 'run' / 'bad_images.txt').read_text()
+    assert sorted(line.split('\t')[0] for line in log.splitlines()) == sorted(map(str, broken))
+    told = (tmp_path / 'run' / 'output-0.txt').read_text()
+    assert 'tries to read an image failed (in this process, one of 2); ' in told
+    assert 'bad_images.txt lists 2 different files' in told

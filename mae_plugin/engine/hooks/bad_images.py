@@ -48,12 +48,9 @@ class BadImagesHook(Hook):
         counter = _counter(runner.train_dataloader)
         if counter is None:
             return
-        seen, bad = counter.counts()
+        _, bad = counter.counts()
         if bad > self._known:
-            runner.logger.warning(
-                f'{bad} of the last {seen} images could not be used and were replaced; see '
-                f'{counter.log_file}'
-            )
+            runner.logger.warning(f'{counter.describe()}, and others take their places')
         self._known = bad
 
 
