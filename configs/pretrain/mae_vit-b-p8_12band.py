@@ -1,6 +1,8 @@
 r"""MAE ViT-B/8 on 12-band images of 96 px, such as Sentinel-2 chips in `.tif` or `.npy` files.
 
 Run:   python tools/train.py configs/pretrain/mae_vit-b-p8_12band.py --data-root DIR
+       An array of (height, width, bands) becomes such a file by np.save(path, array) or by
+       tifffile.imwrite(path, array, photometric='minisblack', planarconfig='contig').
        Mean and std below are for bands of reflectance times 10,000: put those of your data.
 Cost:  144 tokens an image, of which the encoder sees 36; 7.0 billion multiply-adds (forward).
 Score: depends on your data; look at it with

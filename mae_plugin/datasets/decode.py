@@ -105,7 +105,8 @@ class ImageSource:
         if self._raw.picture and pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         background = self.background if self._raw.alpha else None
-        return np.ascontiguousarray(match_channels(pixels, self.channels, background))
+        size = self.height, self.width
+        return np.ascontiguousarray(match_channels(pixels, self.channels, background, size))
 
 
 def decode(
@@ -131,7 +132,10 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def match_channels(
-    pixels: np.ndarray, channels: int | None, background: int | None = None
+    pixels: np.ndarray,
+    channels: int | None,
+    background: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Bring (H, W, C) pixels to ``channels`` by the rules of this module.
 
@@ -140,9 +144,11 @@ def match_channels(
         channels (int, optional): Channels wanted; None takes what there is.
         background (int, optional): What shows through the last of two or four uint8 channels;
             None where that is no alpha, but a band like the others.
+        size (tuple[int, int], optional): Height and width of the whole image, if ``pixels`` are a
+            crop of it.
 
     Raises:
-        BadImageError: If there is no rule; the message names both numbers.
+        BadImageError: If there is no rule; the message names both numbers and the size.
     """
     found = pixels.shape[2]
     if channels is None or found == channels:
@@ -157,9 +163,21 @@ def match_channels(
     if pixels.shape[2] == 3 and channels == 1:
         return _luma(pixels)
     raise BadImageError(
-        f'the image has {found} channels, but {channels} are asked for; set channels={found} '
-        f'(and in_channels, mean and std) or convert the files'
+        f'the image has {found} channels, but {channels} are asked for; '
+        f'{_way_out(size or pixels.shape[:2], found, channels)}'
     )
+
+
+def _way_out(size: tuple[int, ...], found: int, channels: int) -> str:
+    """What to do about an image of other channels, which may only have been written wrongly."""
+    read = f'read as {size[0]} high, {size[1]} wide, of {found} bands'
+    if found > 4 and channels in size:
+        return (
+            f'{read}: its axes look swapped. Save arrays of (height, width, bands) with '
+            f"np.save(path, array) or tifffile.imwrite(path, array, photometric='minisblack', "
+            f"planarconfig='contig'): without these, tifffile takes the first axis for pages"
+        )
+    return f'set channels={found} (and in_channels, mean and std) or convert the files ({read})'
 
 
 def refuse_unusable(pixels: np.ndarray) -> None:

@@ -132,6 +132,31 @@ def test_channel_mismatch_names_both_numbers(make, channels, has):
         decode(make(), channels=channels)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+def test_axes_that_look_swapped_are_told_with_the_way_to_write_them(dtype):
+    array = np.zeros((64, 96, 6), dtype)
+    written_so, swapped = io.BytesIO(), io.BytesIO()
+    tifffile.imwrite(swapped, array)
+    options = dict(photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(written_so, array, **options)
+    advice = ', '.join(f'{name}={value!r}' for name, value in options.items())
+    for data in (swapped.getvalue(), npy(array.transpose(0, 2, 1)[:, :, :64])):
+        image = ImageSource(data, channels=6)
+        with pytest.raises(BadImageError, match='axes look swapped') as error:
+            image.convert(image.read()[:4, :4])
+        assert f'read as {image.height} high, {image.width} wide, of 64 bands' in str(error.value)
+        assert advice in str(error.value) and 'channels=64' not in str(error.value)
+    assert decode(written_so.getvalue(), channels=6).shape == array.shape
+
+
+def test_other_channels_are_told_with_the_size_as_read():
+    with pytest.raises(BadImageError, match=r'set channels=5 .*read as 20 high, 30 wide, of 5 b'):
+        decode(npy(bands(5)), channels=3)
+    # A small colour picture is no stack of bands.
+    with pytest.raises(BadImageError, match='set channels=3'):
+        decode(encode(photo(12, 12)), channels=12)
+
+
 BROKEN = {
     np.float16: [np.nan, np.inf],
     np.float32: [np.nan, -np.inf, -3.4028235e38],  # the last: what GDAL fills with
