@@ -124,6 +124,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._checked = True
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        if not self.save_best:
+            return  # nor is there a file backend where only `Runner.val` runs
         with self._removing_afterwards():
             super()._save_best_checkpoint(runner, metrics)
 
