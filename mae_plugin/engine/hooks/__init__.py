@@ -1,6 +1,7 @@
-"""Hooks of pretraining runs."""
+"""Hooks of pretraining and fine-tuning runs."""
 
 from .bad_images import BadImagesHook
+from .band_visualization import BandVisualizationHook
 from .checkpoint import CheckpointHook
 from .exact_resume import ExactResumeHook
 from .monitor import MonitorHook

@@ -1,0 +1,98 @@
+"""Pictures of mmseg's and mmdet's predictions on images that OpenCV cannot read or show."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mae_plugin.datasets.decode import decode
+from mae_plugin.registry import HOOKS
+from mae_plugin.visualization.reconstruction import display_bands, to_display
+
+
+@HOOKS.register_module()
+class BandVisualizationHook(Hook):
+    """Stands where ``SegVisualizationHook`` or ``DetVisualizationHook`` does, for any bands.
+
+    They read each picture anew with OpenCV; this one decodes as ``mae_plugin.LoadImage`` does and
+    shows three bands, stretched as the pictures of pretraining are. A picture that cannot be
+    drawn is a warning.
+
+    Args:
+        channels: C of the images.
+        bands: Those shown as red, green and blue, or the one shown as grey; by default the first
+            three, or the only one.
+        draw: Whether anything is drawn; the hosts' ``tools/test.py --show-dir`` sets it.
+        interval: Validation iterations between pictures; in a test every image gets one.
+        show: Open a window for each picture instead of writing it.
+        wait_time: Seconds for which the window stays; 0 waits for a key.
+
+    Raises:
+        ValueError: If ``bands`` are not one or three channels that exist.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        bands: Sequence[int] | None = None,
+        draw: bool = False,
+        interval: int = 50,
+        show: bool = False,
+        wait_time: float = 0.0,
+    ) -> None:
+        self.channels = channels
+        self.bands = display_bands(channels, bands)
+        self.draw = draw
+        self.interval = interval
+        self.show = show
+        self.wait_time = wait_time
+        self._tested = 0
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Draw the first image of every ``interval``-th batch."""
+        step = runner.iter + batch_idx
+        if self.draw and outputs and step % self.interval == 0:
+            self._add(runner, 'val', outputs[0], step)
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Draw every image."""
+        for sample in outputs or () if self.draw else ():
+            self._tested += 1
+            self._add(runner, 'test', sample, self._tested)
+
+    def _add(self, runner: Runner, split: str, sample: Any, step: int) -> None:
+        try:
+            runner.visualizer.add_datasample(
+                f'{split}_{Path(sample.img_path).name}',
+                self._picture(sample.img_path),
+                data_sample=sample,
+                show=self.show,
+                wait_time=self.wait_time,
+                step=step,
+            )
+        except Exception as error:
+            runner.logger.warning(
+                f'no picture of {sample.img_path}: {type(error).__name__}: {error}'
+            )
+
+    def _picture(self, path: str) -> np.ndarray:
+        """(H, W, 3) uint8, RGB."""
+        pixels = np.array(decode(path, self.channels), np.float32)  # mapped files are read-only
+        images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        return to_display(images, images, self.bands)[0]
