@@ -43,7 +43,7 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
         f'  encoder    {size}',
         f'  positions  {_positions(found, size)}',
         f'  extras     {", ".join(_extras(found)) or "none"}',
-        f'  loaded into (num_heads={_num_heads(size)} assumed: no key tells)',
+        f'  loaded into (num_heads={_num_heads(found, size)}, {_source_of_heads(found)})',
     ]
     for name, model in _models(found, size).items():
         try:
@@ -113,7 +113,13 @@ def _decoder(found: Recognised) -> dict[str, int]:
     return dict(embed_dims=embed.shape[0], depth=len(blocks))
 
 
-def _num_heads(size: Sizes) -> int:
+def _source_of_heads(found: Recognised) -> str:
+    return 'assumed: no key tells' if found.num_heads is None else 'as its stored config says'
+
+
+def _num_heads(found: Recognised, size: Sizes) -> int:
+    if found.num_heads is not None:
+        return found.num_heads
     if size.arch in ARCHS:
         return ARCHS[size.arch].num_heads
     return next(heads for heads in (max(1, size.width // 64), 1) if size.width % heads == 0)
@@ -124,7 +130,7 @@ def _models(found: Recognised, size: Sizes) -> dict[str, Any]:
     arch = dict(
         embed_dims=size.width,
         num_layers=size.depth,
-        num_heads=_num_heads(size),
+        num_heads=_num_heads(found, size),
         mlp_ratio=size.hidden / size.width,
     )
     side = 224 // size.patch_size

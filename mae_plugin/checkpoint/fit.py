@@ -74,7 +74,10 @@ def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
 
 
 def fit_encoder(
-    encoder: Mapping[str, Tensor], trunk: ViT, grid: Grid | None = None
+    encoder: Mapping[str, Tensor],
+    trunk: ViT,
+    grid: Grid | None = None,
+    num_heads: int | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Adapt an encoder to a trunk of the same width and depth.
 
@@ -82,6 +85,7 @@ def fit_encoder(
         encoder: Tensors under our names.
         trunk: The model.
         grid: Grid of the encoder's positions, where it is known.
+        num_heads: Heads of the encoder's attention, where they are known: no shape tells them.
 
     Returns:
         Tensors to load, each of the trunk's shape, and for each one that was changed, how.
@@ -93,6 +97,13 @@ def fit_encoder(
     theirs, ours = sizes(encoder), sizes(own)
     if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
         raise _mismatch('sizes differ', theirs, ours)
+    own_heads = trunk.blocks[0].attn.num_heads
+    if num_heads not in (None, own_heads):
+        raise ValueError(
+            f'it was trained with num_heads={num_heads} (says the config stored in it), the model '
+            f'has num_heads={own_heads}, so its attention would be computed differently: build '
+            f'the model with num_heads={num_heads} (in `arch`)'
+        )
     state = dict(encoder)
     changed: dict[str, str] = {}
     if trunk.cls_token is None:

@@ -123,7 +123,7 @@ def adapt(
     for name, trunk in trunks.items():
         try:
             found = recognise(content, prefix, location + name, drop_position_bias)
-            fitted, how = fit_encoder(found.encoder, trunk, found.grid)
+            fitted, how = fit_encoder(found.encoder, trunk, found.grid, found.num_heads)
         except ValueError as error:
             raise ValueError(
                 f'cannot load {source} into {type(trunk).__name__}: {error}'

@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.utils import to_2tuple
 from torch import Tensor
 
-from mae_plugin.models.patch_embed import patch_grid
 from mae_plugin.models.pos_embed import Grid
-from mae_plugin.stored_config import literal_config
 
 from .formats import FORMATS, HARMLESS, INSIDE_ENCODER, NO_WEIGHTS, SECOND_COPY, Format
 from .report import shorten
+from .stored_encoder import stored_grid, stored_heads
 
 _INDEX = re.compile(r'\.(\d+)\.')
 _PART = re.compile(r'\.attn\.[qkv]\.(weight|bias)$')
@@ -36,6 +34,7 @@ class Recognised(NamedTuple):
         dropped: The file's keys that change no output and were left out.
         lost: The file's keys that were left out on demand, though they change the output.
         grid: Grid of the position embeddings, if the file says it (this project's runs do).
+        num_heads: Attention heads, if the file says them.
     """
 
     format: Format
@@ -47,6 +46,7 @@ class Recognised(NamedTuple):
     dropped: list[str]
     lost: list[str]
     grid: Grid | None = None
+    num_heads: int | None = None
 
 
 def flatten(content: Mapping[Any, Any], prefix: str = '') -> dict[str, Tensor]:
@@ -90,19 +90,10 @@ def recognise(
         if form.patch == patch and all(_any_key(mark, flat) for mark in form.marks)
     )
     translated = _translate(flat, found, root, drop_position_bias)
-    return translated._replace(grid=_stored_grid(content, translated.encoder))
-
-
-def _stored_grid(content: Mapping[str, Any], encoder: dict[str, Tensor]) -> Grid | None:
-    """The patch grid of the config that a run keeps beside its weights, if it fits them."""
-    try:
-        model = literal_config(content['meta']['cfg'])['model']
-        backbone = model.get('module', model)['backbone']
-        img_size, patch_size = backbone.get('img_size', 224), backbone.get('patch_size', 16)
-        h, w = patch_grid(to_2tuple(img_size), patch_size)
-        return (h, w) if encoder['pos_embed'].shape[1] - h * w in (0, 1) else None
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return None  # no config, or one that describes something else
+    return translated._replace(
+        grid=stored_grid(content, translated.encoder),
+        num_heads=stored_heads(content, translated.encoder, root),
+    )
 
 
 def _any_key(pattern: str, keys: Iterable[str]) -> bool:
