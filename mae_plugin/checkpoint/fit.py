@@ -97,13 +97,7 @@ def fit_encoder(
     theirs, ours = sizes(encoder), sizes(own)
     if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
         raise _mismatch('sizes differ', theirs, ours)
-    own_heads = trunk.blocks[0].attn.num_heads
-    if num_heads not in (None, own_heads):
-        raise ValueError(
-            f'it was trained with num_heads={num_heads} (says the config stored in it), the model '
-            f'has num_heads={own_heads}, so its attention would be computed differently: build '
-            f'the model with num_heads={num_heads} (in `arch`)'
-        )
+    require_heads(trunk, num_heads)
     state = dict(encoder)
     changed: dict[str, str] = {}
     if trunk.cls_token is None:
@@ -133,6 +127,21 @@ def fit_encoder(
         )
         raise _mismatch(f'{len(unfit)} tensors have other shapes: {shapes}', theirs, ours)
     return {name: tensor for name, tensor in state.items() if name in own}, changed
+
+
+def require_heads(trunk: ViT, num_heads: int | None) -> None:
+    """Refuse an encoder of another number of heads, as far as it is known.
+
+    Raises:
+        ValueError: If the numbers differ; names both.
+    """
+    own = trunk.blocks[0].attn.num_heads
+    if num_heads not in (None, own):
+        raise ValueError(
+            f'it was trained with num_heads={num_heads} (says the config stored in it), the model '
+            f'has num_heads={own}, so its attention would be computed differently: build the '
+            f'model with num_heads={num_heads} (in `arch`)'
+        )
 
 
 def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> ValueError:

@@ -12,7 +12,7 @@ from mae_plugin.models.pos_embed import Grid
 from mae_plugin.models.vit import ViT
 from mae_plugin.safe_load import safe_load
 
-from .fit import SCALED, fit_encoder
+from .fit import SCALED, fit_encoder, require_heads
 from .recognise import Recognised, recognise
 from .report import LoadReport
 from .resize import fit_pos_embed
@@ -86,6 +86,25 @@ def find_trunks(module: nn.Module) -> dict[str, ViT]:
         for name, part in module.named_modules()
         if isinstance(part, ViT)
     }
+
+
+def check_heads(content: Mapping[str, Any], module: nn.Module, source: str) -> None:
+    """Compare the attention heads of a file's config with a module's; as :func:`adapt` does.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    for name, trunk in find_trunks(module).items():
+        try:
+            num_heads = recognise(content, None, name).num_heads
+        except ValueError:
+            continue  # whoever loads it refuses it
+        try:
+            require_heads(trunk, num_heads)
+        except ValueError as error:
+            raise ValueError(
+                f'cannot load {source} into {type(trunk).__name__}: {error}'
+            ) from None
 
 
 def adapt(
@@ -172,7 +191,7 @@ def _used(
 
 def _wrapper(found: Recognised) -> str:
     """``'model.'`` or ``'state_dict.'``, which say nothing in a report."""
-    return found.root if found.root in ('model.', 'state_dict.') else ''
+    return next((name for name in ('model.', 'state_dict.') if found.root.startswith(name)), '')
 
 
 def _fit_beside(
@@ -203,8 +222,18 @@ def _unit(key: str) -> str:
 
 
 def log_report(report: LoadReport, module: nn.Module) -> None:
-    """Log a report, as a warning if an encoder keeps initial values or lost a part."""
+    """Log a report, as a warning if an encoder lost a part, or its initial values change it."""
     trunks = tuple(find_trunks(module))
-    is_partial = report.lost or any(name.startswith(trunks) for name in report.initial)
-    level = logging.WARNING if is_partial else logging.INFO
+    own = module.state_dict()
+    is_partial = any(
+        name.startswith(trunks) and not _is_neutral(name, own[name]) for name in report.initial
+    )
+    level = logging.WARNING if report.lost or is_partial else logging.INFO
     print_log(str(report), 'current', level)
+
+
+def _is_neutral(name: str, tensor: Tensor) -> bool:
+    """Whether an encoder computes with a tensor what it computes without it."""
+    if name.endswith(tuple(SCALED)):
+        return bool((tensor == 1).all())
+    return name.endswith(('rel_pos_h', 'rel_pos_w')) and not tensor.any()

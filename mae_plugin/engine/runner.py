@@ -16,6 +16,7 @@ from mae_plugin.light_start import describe_environment
 from mae_plugin.models.patch_embed import patch_grid
 from mae_plugin.safe_load import use_safe_loading
 
+from .hooks import StartingWeightsHook
 from .launch import prepare_launch
 from .resume import agree_on_resume
 
@@ -63,7 +64,13 @@ def build_runner(
     if cfg.load_from:
         _replace_weights(cfg, pretrained)
     mmengine_runner.collect_env = describe_environment
-    return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    is_flexible = 'runner_type' in cfg
+    runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
+    if cfg.load_from:
+        # Strategies that shard load in their own way.
+        fit = not (cfg.get('resume') or load_from or is_flexible)
+        runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
+    return runner
 
 
 def _check_host(scope: str | None) -> None:

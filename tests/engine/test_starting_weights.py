@@ -2,13 +2,17 @@
 
 import copy
 import importlib.util
+import logging
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from tiny_run import WIDTH, mae_config
 
 from mae_plugin.engine.runner import build_runner
 from mae_plugin.models import ViTBackbone
+from mae_plugin.models.vit import ViT
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2)
 
@@ -87,3 +91,85 @@ def test_a_toolbox_that_is_not_installed_is_named(tmp_path, monkeypatch, scope, 
     cfg.default_scope = scope
     with pytest.raises(ValueError, match=rf'needs {scope}, which is not installed.*\[{extra}\]'):
         build_runner(cfg)
+
+
+@pytest.fixture
+def mae_run(tmp_path, photos):
+    """The checkpoint of a MAE after one epoch, and its config."""
+    cfg = Config(mae_config(tmp_path / 'mae', photos, 8, epochs=1, experiment_name='mae'))
+    build_runner(copy.deepcopy(cfg)).train()
+    return tmp_path / 'mae/epoch_1.pth', cfg
+
+
+def segmentor(tmp_path, name, **arch):
+    cfg = config(tmp_path)
+    cfg.experiment_name = name
+    cfg.model.backbone.update(patch_size=8, arch=dict(ARCH, **arch))
+    return cfg
+
+
+@pytest.mark.parametrize('given', ['pretrained', 'load_from of the config'])
+def test_fine_tuning_from_a_mae_has_one_report(tmp_path, mae_run, capsys, given):
+    file, _ = mae_run
+    cfg = segmentor(tmp_path, given)
+    cfg.model.backbone.update(rel_pos_img_size=32, layer_scale_init=1.0)
+    if given != 'pretrained':
+        cfg.load_from = str(file)
+    runner = build_runner(cfg, pretrained=str(file) if given == 'pretrained' else None)
+    runner._init_model_weights()
+    head = runner.model.decode_head.conv_seg.weight.clone()
+    capsys.readouterr()
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    MMLogger.get_current_instance().addHandler(handler)
+    runner.load_or_resume()
+
+    out, err = capsys.readouterr()
+    assert 'do not match' not in out + err and 'missing keys' not in out + err
+    (report,) = [record for record in records if 'left at init' in record.getMessage()]
+    assert report.levelno == logging.INFO
+    assert 'decoder.* (' in report.getMessage() and 'head.* (2)' in report.getMessage()
+    state = torch.load(file, weights_only=True)['state_dict']
+    weight = runner.model.backbone.blocks[1].mlp.fc1.weight
+    assert torch.equal(weight, state['backbone.blocks.1.mlp.fc1.weight'])
+    assert torch.equal(runner.model.decode_head.conv_seg.weight, head)
+
+
+def test_an_encoder_that_the_file_leaves_changed_is_a_warning(tmp_path, mae_run):
+    cfg = segmentor(tmp_path, 'scaled')
+    cfg.model.backbone.layer_scale_init = 0.1
+    runner = build_runner(cfg, pretrained=str(mae_run[0]))
+    runner._init_model_weights()
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    MMLogger.get_current_instance().addHandler(handler)
+    runner.load_or_resume()
+    assert 'gamma_1' in records[0].getMessage()
+
+
+def test_other_heads_are_refused_however_a_run_starts(tmp_path, mae_run):
+    file, cfg = mae_run
+    assert cfg.model.backbone.arch == dict(embed_dims=WIDTH, num_layers=2, num_heads=2)
+    runner = build_runner(segmentor(tmp_path, 'pre', num_heads=4), pretrained=str(file))
+    with pytest.raises(ValueError, match=r'num_heads=2 .*num_heads=4'):
+        runner.load_or_resume()
+    cfg.model.backbone.arch.num_heads = 4
+    for how in ('resume', 'load_from'):
+        cfg.experiment_name = how
+        runner = build_runner(copy.deepcopy(cfg), **{how: str(file)})
+        with pytest.raises(ValueError, match=r'num_heads=2 .*num_heads=4'):
+            runner.train()
+
+
+def test_the_same_model_starts_from_all_of_its_weights(mae_run):
+    file, cfg = mae_run
+    cfg.experiment_name = 'again'
+    runner = build_runner(cfg, pretrained=str(file))
+    runner._init_model_weights()
+    runner.load_or_resume()
+    state = torch.load(file, weights_only=True)['state_dict']
+    assert isinstance(runner.model.backbone, ViT)
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, state[name]), name

@@ -9,3 +9,4 @@ from .non_finite import NonFiniteGuard
 from .pca_fit import PCAFitHook
 from .preemption import PreemptionHook
 from .reconstruction import ReconstructionHook
+from .starting_weights import StartingWeightsHook
