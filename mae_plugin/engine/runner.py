@@ -16,7 +16,7 @@ from mae_plugin.light_start import describe_environment
 from mae_plugin.models.patch_embed import patch_grid
 from mae_plugin.safe_load import use_safe_loading
 
-from .hooks import StartingWeightsHook
+from .hooks import ScheduleHook, StartingWeightsHook
 from .launch import prepare_launch
 from .resume import agree_on_resume
 
@@ -70,6 +70,7 @@ def build_runner(
         # Strategies that shard load in their own way.
         fit = not (cfg.get('resume') or load_from or is_flexible)
         runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
+    runner.register_hook(ScheduleHook())
     return runner
 
 

@@ -9,4 +9,5 @@ from .non_finite import NonFiniteGuard
 from .pca_fit import PCAFitHook
 from .preemption import PreemptionHook
 from .reconstruction import ReconstructionHook
+from .schedule import ScheduleHook
 from .starting_weights import StartingWeightsHook
