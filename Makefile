@@ -4,7 +4,7 @@
 # make clean  remove what was made here (environment, demo data and run)
 #
 # Each can be run again: what is done is skipped, what was interrupted goes on.
-# PYTHON=...    the Python to use (3.10 to 3.12)
+# PYTHON=...    the Python to use (3.10 to 3.13)
 # TORCH=...     the torch to install, TORCHVISION=... the torchvision for the tests
 # PIP_ARGS=...  more arguments for pip, such as an index that has CPU builds of torch
 # PYTEST_ARGS=... arguments for pytest, such as tests/models
@@ -18,10 +18,10 @@ export TORCH TORCHVISION PIP_ARGS
 # The first Python of a supported version, the tested one before others, one with venv before
 # one without.
 PYTHON ?= $(shell for needs in 'sys, ensurepip' sys; do \
-	for name in python3.11 python3.12 python3.10 python3 python; do \
-	$$name -c "import $$needs; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))" \
+	for name in python3.11 python3.12 python3.13 python3.10 python3 python; do \
+	$$name -c "import $$needs; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" \
 	>/dev/null 2>&1 && { echo $$name; exit; }; done; done)
-NO_PYTHON := no Python 3.10, 3.11 or 3.12 found: run 'apt-get install python3 python3-venv' \
+NO_PYTHON := no Python 3.10 to 3.13 found: run 'apt-get install python3 python3-venv' \
 	first, or name one with PYTHON=...
 SETUP = $(if $(PYTHON),@$(PYTHON) tools/setup_env.py,$(error $(NO_PYTHON)))
 
