@@ -131,10 +131,20 @@ def _check_schedule(cfg: Config) -> None:
         if scheduler.get('by_epoch', True) and begin and begin >= max_epochs:
             raise ValueError(
                 f'train_cfg.max_epochs={max_epochs}, but the {scheduler.type} of the learning '
-                f'rate begins after epoch {begin} (warm-up): train longer, or shorten the warm-up '
-                f'with --cfg-options param_scheduler.{index - 1}.end=1 '
-                f'param_scheduler.{index}.begin=1'
+                f'rate begins after epoch {begin} (warm-up): train longer, or '
+                f'{_shorter_warm_up(max_epochs, index)}'
             )
+
+
+def _shorter_warm_up(max_epochs: int, index: int) -> str:
+    """What to do about a warm-up before scheduler ``index`` that leaves no epoch for it."""
+    if max_epochs == 1:
+        do, end = 'leave the warm-up out', 0
+        first = f'param_scheduler.{index - 1}.start_factor=1.0 '
+    else:
+        do, end = 'shorten the warm-up', max(1, max_epochs // 10)
+        first = f'param_scheduler.{index - 1}.end={end} '
+    return f'{do} with --cfg-options {first * (index > 0)}param_scheduler.{index}.begin={end}'
 
 
 def _check_precision(cfg: Config) -> None:

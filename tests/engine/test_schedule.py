@@ -1,12 +1,15 @@
-"""A run goes on with the schedule that it began with, or not at all."""
+"""A run's schedule reaches its learning rate and its end; resumed, it is the one it began with."""
 
 import copy
+import logging
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from tiny_run import tiny_config
 
 from mae_plugin.engine.runner import build_runner
+from mae_plugin.run_config import override
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=True)
 SCHEDULES = {
@@ -74,3 +77,80 @@ def test_other_data_is_told_as_such(tmp_path):
             tmp_path, 'more', SCHEDULES['by iteration'], resume=str(tmp_path / 'iter_7.pth'),
             train_dataloader__dataset=dict(type='TinyImages', length=40),
         )  # fmt: skip
+
+
+def warm(**changes):
+    first = dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True)
+    return [dict(first, **changes), dict(COSINE, begin=1, convert_to_iter_based=True)]
+
+
+def advised(error, config):
+    """A config with the --cfg-options that an error advises."""
+    config = Config(copy.deepcopy(config))
+    for option in str(error.value).partition('--cfg-options ')[2].split():
+        override(config, option)
+    return config
+
+
+class Rates(Hook):
+    """Notes the learning rate of each step."""
+
+    def __init__(self):
+        self.rates = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+
+def rates(config, name):
+    runner = build_runner(Config(dict(config, experiment_name=name)))
+    hook = Rates()
+    runner.register_hook(hook, priority='LOWEST')
+    runner.train()
+    return hook.rates
+
+
+@pytest.mark.parametrize('epochs, warm_up', [(1, 1), (1, 40), (2, 40), (40, 40)])
+def test_advice_about_a_warm_up_that_outlasts_training_works(tmp_path, epochs, warm_up):
+    schedule = warm(end=warm_up)
+    schedule[1]['begin'] = warm_up
+    config = tiny_config(tmp_path, epochs, param_scheduler=schedule)
+    with pytest.raises(ValueError, match=rf'max_epochs={epochs}, but .*after epoch') as error:
+        build_runner(Config(config))
+    found = rates(advised(error, config), f'{epochs}-{warm_up}')
+    assert len(found) == 5 * epochs and max(found) == pytest.approx(1e-2)
+    assert found[-1] < 2e-3 or epochs == 1
+
+
+def test_advice_about_a_warm_up_of_one_iteration_works(tmp_path):
+    config = tiny_config(tmp_path, 4, batch_size=12, param_scheduler=warm())
+    with pytest.raises(ValueError, match=r'param_scheduler.0.*one iteration.*batch_size') as error:
+        rates(config, 'stuck')
+    found = rates(advised(error, config), 'free')
+    assert found[0] == found[1] == pytest.approx(1e-2) and found[-1] < found[2] < 1e-2
+    assert max(rates(dict(config, **tiny_batch(4)), 'small')) == pytest.approx(1e-2)
+
+
+def tiny_batch(size):
+    return dict(train_dataloader=tiny_config('', batch_size=size)['train_dataloader'])
+
+
+def test_a_warm_up_of_one_epoch_by_epoch_is_refused_too(tmp_path):
+    schedule = warm(convert_to_iter_based=False)
+    with pytest.raises(ValueError, match=r'lasts one epoch, and an epoch 5 iterations'):
+        rates(tiny_config(tmp_path, 2, param_scheduler=schedule), 'epochs')
+
+
+@pytest.mark.parametrize('size, warned', [(21, False), (22, True)])
+def test_a_batch_of_more_images_than_there_are_is_told(tmp_path, size, warned):
+    runner = build_runner(
+        Config(tiny_config(tmp_path, 1, batch_size=size, experiment_name=f'batch-{size}'))
+    )
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    runner.logger.addHandler(handler)
+    runner.train()
+    told = [record.getMessage() for record in records if 'more than once' in record.getMessage()]
+    assert len(told) == warned
+    assert not warned or 'takes 22 images a step, and the data set holds 21' in told[0]

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.optim import _ParamScheduler
+from mmengine.optim import LinearParamScheduler, _ParamScheduler
 from mmengine.runner import Runner
 
 from mae_plugin.registry import HOOKS
@@ -12,13 +13,39 @@ from mae_plugin.registry import HOOKS
 
 @HOOKS.register_module()
 class ScheduleHook(Hook):
-    """Refuses to resume with a schedule that ends elsewhere.
+    """Refuses a warm-up of one step, and to resume with a schedule that ends elsewhere.
 
-    mmengine restores the whole state of each scheduler, its end included, over what the config
-    asks for: a longer run would go on at the old schedule's last learning rate, near zero.
+    A linear warm-up reaches its end in its second step: with one alone the whole run has the
+    learning rate of its start, a millionth. And mmengine restores the whole state of each
+    scheduler, its end included, over what the config asks for: a longer run would go on at the
+    old schedule's last learning rate, near zero.
     """
 
     priority = 'HIGHEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at the schedulers that were built, and at the batch.
+
+        Raises:
+            ValueError: A warm-up is over before it has left its start.
+        """
+        _warn_of_repeats(runner)
+        schedulers = runner.param_schedulers
+        for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
+            if (
+                isinstance(scheduler, LinearParamScheduler)
+                and scheduler.end - scheduler.begin < 2
+                and scheduler.start_factor != scheduler.end_factor
+            ):
+                unit = 'epoch' if scheduler.by_epoch else 'iteration'
+                name = f'param_scheduler.{index}'
+                raise ValueError(
+                    f'{name}, a {type(scheduler).__name__} (warm-up), lasts one {unit}, and an '
+                    f'epoch {len(runner.train_dataloader)} iterations: the learning rate would '
+                    f'stay at {scheduler.start_factor:g} of its value. Lower '
+                    'train_dataloader.batch_size, so that an epoch has more iterations, or leave '
+                    f'the warm-up out with --cfg-options {name}.start_factor=1.0'
+                )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the schedulers of the run with those that are about to be restored.
@@ -45,6 +72,21 @@ class ScheduleHook(Hook):
                         'processes as they were, or start a new run from its weights with '
                         '--pretrained CHECKPOINT'
                     )
+
+
+def _warn_of_repeats(runner: Runner) -> None:
+    """Warn when a step takes more images than there are."""
+    loader = runner.train_dataloader
+    images = len(loader.dataset) if hasattr(loader.dataset, '__len__') else None
+    if images is None or loader.batch_size is None:
+        return
+    batch = loader.batch_size * get_world_size()
+    if batch > images:
+        runner.logger.warning(
+            f'train_dataloader.batch_size={loader.batch_size} on {get_world_size()} processes '
+            f'takes {batch} images a step, and the data set holds {images}: an epoch is one step, '
+            'with images seen more than once in it; lower train_dataloader.batch_size'
+        )
 
 
 def _pairs(own: Any, stored: Any) -> Iterator[tuple[_ParamScheduler, dict]]:
