@@ -4,6 +4,7 @@ mmengine would execute that text; a checkpoint may come from anyone, so here it 
 """
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def model_of_checkpoint(checkpoint: str | Path, config: str | Path | None = None
         The model in evaluation mode.
 
     Raises:
-        ValueError: If the checkpoint brings no config, or its weights do not fit.
+        ValueError: If the checkpoint brings no config, or one with a part that is not ours; if
+            its weights do not fit.
     """
     from mmengine.config import Config
 
@@ -96,6 +98,25 @@ def model_of_checkpoint(checkpoint: str | Path, config: str | Path | None = None
         model_config = literal_config(meta['cfg']).get('model')
         if not isinstance(model_config, dict):
             raise ValueError(f'the config stored in {checkpoint} has no model: give --config')
-    model = MODELS.build(model_config)
+    model = _build(model_config, checkpoint if config is None else config, config is not None)
     load_pretrained(model, str(checkpoint))
     return model.eval()
+
+
+def _build(model_config: dict[str, Any], source: str | Path, is_file: bool) -> nn.Module:
+    """Build a model, of parts that may be registered nowhere here."""
+    try:
+        return MODELS.build(model_config)
+    except KeyError as error:
+        unknown = re.search(r'(\S+) is not in the \S+ registry', str(error))
+        if unknown is None:
+            raise
+        way_out = (
+            'add custom_imports=dict(imports=[MODULE]) to it, and run where MODULE can be imported'
+            if is_file
+            else "give the run's own config, whose custom_imports bring it: --config FILE"
+        )
+        raise ValueError(
+            f"the model of {source} has a part of your own, '{unknown[1]}', which nothing here "
+            f'registers: {way_out}'
+        ) from None

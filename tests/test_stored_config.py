@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mae_plugin.registry import MODELS
 from mae_plugin.stored_config import literal_config, model_of_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
@@ -65,3 +66,46 @@ def test_a_config_of_another_kind_of_model_is_named(tmp_path):
     torch.save(dict(state_dict={}, meta=dict(cfg='a = 1')), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other.pth.*no model.*--config'):
         model_of_checkpoint(tmp_path / 'other.pth')
+
+
+PART = """
+from mae_plugin.models.decoder import MAEDecoder
+from mae_plugin.registry import MODELS
+
+
+@MODELS.register_module(force=True)
+class PartOfMine(MAEDecoder):
+    pass
+"""
+
+
+def test_a_part_of_ones_own_is_brought_by_the_config(tmp_path, monkeypatch):
+    size = dict(img_size=16, patch_size=8)
+    model = dict(
+        type='MAE',
+        backbone=dict(type='ViT', arch=dict(embed_dims=16, num_layers=1, num_heads=2), **size),
+        decoder=dict(type='MAEDecoder', in_dims=16, embed_dims=16, depth=1, num_heads=2, **size),
+        head=dict(
+            type='ReconstructionHead', in_dims=16, target=dict(type='PixelTarget', patch_size=8)
+        ),
+        masking=dict(type='RandomMasking'),
+    )
+    weights = MODELS.build(model).state_dict()
+    model['decoder']['type'] = 'PartOfMine'
+    cfg = Config(dict(model=model))
+    file = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=weights, meta=dict(cfg=cfg.pretty_text)), file)
+    with pytest.raises(ValueError, match=r"epoch_1.pth has a part.*'PartOfMine'.*--config FILE"):
+        model_of_checkpoint(file)
+
+    cfg.dump(tmp_path / 'mine.py')
+    with pytest.raises(ValueError, match=r"mine.py has a part.*'PartOfMine'.*custom_imports"):
+        model_of_checkpoint(file, tmp_path / 'mine.py')
+
+    (tmp_path / 'part_of_mine.py').write_text(PART)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg.custom_imports = dict(imports=['part_of_mine'], allow_failed_imports=False)
+    cfg.dump(tmp_path / 'mine.py')
+    built = model_of_checkpoint(file, tmp_path / 'mine.py')
+    assert type(built.decoder).__name__ == 'PartOfMine'
+    assert torch.equal(built.decoder.embed.weight, weights['decoder.embed.weight'])
