@@ -153,8 +153,9 @@ def _explain(path: Path, error: Exception) -> str:
             'trust=True (load_pretrained and init_cfg take it), or turn it into a plain file: '
             'tools/export_checkpoint.py FILE --trust --to official'
         )
-    reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
+    # Not in torch's words: they advise to switch the safety off.
+    held = f' (it holds {message})' if isinstance(error, ValueError) and message else ''
     return (
-        f'{path} is not a whole checkpoint ({reason[:200]}): it is truncated, damaged or of '
-        'another kind; copy or download it again, or use an older one'
+        f'{path} is neither a whole torch file nor safetensors{held}: it is truncated, damaged or '
+        'of another kind; copy or download it again, or use an older one'
     )
