@@ -45,6 +45,7 @@ class SimpleFeaturePyramid(BaseModule):
         if num_outs < len(scales):
             raise ValueError(f'num_outs={num_outs} is less than the {len(scales)} scales')
         widths: dict[float, int] = {4: in_channels // 4, 2: in_channels // 2}
+        self.in_channels = in_channels
         self.num_outs = num_outs
         self.levels = nn.ModuleList(
             nn.Sequential(
@@ -66,8 +67,12 @@ class SimpleFeaturePyramid(BaseModule):
         Returns:
             ``num_outs`` maps (B, out_channels, h', w'), finest first, contiguous: mmcv's
             RoIAlign misreads channels-last maps.
+
+        Raises:
+            ValueError: If the map's width is not ``in_channels``.
         """
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
+        check_width(self, x)
         outs = [level(x).contiguous() for level in self.levels]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
@@ -101,6 +106,7 @@ class BlockGroupPyramid(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = in_channels
         norm_cfg = norm_cfg or dict(type='BN')
         self.levels = nn.ModuleList(
             rescale(scale, in_channels, lambda width: build_norm_layer(norm_cfg, width)[1])
@@ -117,14 +123,30 @@ class BlockGroupPyramid(BaseModule):
             Maps (B, D, h', w'), finest first.
 
         Raises:
-            ValueError: If there are more or fewer maps than scales.
+            ValueError: If there are more or fewer maps than scales, or a map's width is not
+                ``in_channels``.
         """
         if len(inputs) != len(self.levels):
             raise ValueError(
                 f"{len(inputs)} maps for {len(self.levels)} scales: set the backbone's "
                 'out_indices to the last blocks of as many groups'
             )
+        for x in inputs:
+            check_width(self, x)
         return tuple(level(x) for level, x in zip(self.levels, inputs))
+
+
+def check_width(neck: SimpleFeaturePyramid | BlockGroupPyramid, x: Tensor) -> None:
+    """Refuse a map (B, D, h, w) of another width than the neck was made for.
+
+    Raises:
+        ValueError: If D is not the neck's ``in_channels``.
+    """
+    if x.shape[1] != neck.in_channels:
+        raise ValueError(
+            f"{type(neck).__name__} has in_channels={neck.in_channels}, but the backbone's maps "
+            f'are {x.shape[1]} wide: set neck.in_channels={x.shape[1]}'
+        )
 
 
 def rescale(

@@ -1,6 +1,7 @@
 """The trunk as a backbone for dense prediction: detection and segmentation."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ class ViTBackbone(ViT):
     Args:
         arch: As for ``ViT``.
         img_size: Image side, or (H, W), at which the position embeddings were pretrained.
-        out_indices: Blocks whose outputs are returned; negative ones count from the last.
+        out_indices: Blocks whose outputs are returned, each as often as it is named; negative
+            ones count from the last.
         window_size: Side, in patches, of the windows in which blocks attend; 0 for none.
         global_attn_indexes: Blocks that attend globally in spite of ``window_size``.
         rel_pos_img_size: Image side, or (H, W), at which the decomposed relative positions of
@@ -43,7 +45,8 @@ class ViTBackbone(ViT):
             those that are trained (``train_pos_embed=True``) in evaluation without gradients.
 
     Raises:
-        ValueError: If an index names no block, or windows meet a class token.
+        ValueError: If an index names no block, windows meet a class token, or an argument is
+            unknown.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ViTBackbone(ViT):
         final_norm: bool = False,
         **kwargs: Any,
     ) -> None:
+        refuse_unknown(kwargs)
         super().__init__(arch, img_size, final_norm=final_norm, **kwargs)
         if window_size and self.cls_token is not None:
             raise ValueError(
@@ -86,7 +90,7 @@ class ViTBackbone(ViT):
                 f'{name}={tuple(indices)}: {wrong} name no block of {self.num_layers}; give '
                 f'numbers from 0 to {self.num_layers - 1}, or negative ones from the last'
             )
-        return tuple(sorted({i % self.num_layers for i in indices}))
+        return tuple(sorted(i % self.num_layers for i in indices))
 
     def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
         """As ``ViT.positions``; tables that need no gradient are cached by grid."""
@@ -126,18 +130,35 @@ class ViTBackbone(ViT):
 
         Returns:
             One map (B, D, ceil(H / p), ceil(W / p)) for each of ``out_indices``, in the blocks'
-            order. Contiguous: mmcv's RoIAlign misreads channels-last maps.
+            order; a block named twice gives the same tensor twice. Contiguous: mmcv's RoIAlign
+            misreads channels-last maps.
         """
         p = self.patch_size
         images = F.pad(images, (0, -images.shape[3] % p, 0, -images.shape[2] % p))
         grid = patch_grid(images.shape[-2:], p)
         x = self.prepend_cls_token(self.patch_embed(images) + self.positions(grid))
-        maps = []
+        maps: list[Tensor] = []
         for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
             recompute = self.use_checkpoint and index >= int(self.frozen_stages)
             x = run_block(block, x, recompute, grid=grid)
             if index in self.out_indices:
                 out = self.norm(x) if index == self.num_layers - 1 else x
                 out = out[:, self.num_prefix_tokens :].transpose(1, 2).contiguous()
-                maps.append(out.unflatten(2, grid))
+                maps += [out.unflatten(2, grid)] * self.out_indices.count(index)
         return tuple(maps)
+
+
+def refuse_unknown(kwargs: dict[str, Any]) -> None:
+    """Refuse what ``ViT`` does not take: its own error would name neither class nor choice.
+
+    Raises:
+        ValueError: If there is such an argument; it names those that there are.
+    """
+    inherited = signature(ViT).parameters
+    unknown = [name for name in kwargs if name not in inherited]
+    if unknown:
+        known = {*signature(ViTBackbone).parameters, *inherited} - {'kwargs'}
+        raise ValueError(
+            f'ViTBackbone has no argument {", ".join(unknown)}: choose from '
+            f'{", ".join(sorted(known))}'
+        )

@@ -113,3 +113,9 @@ def test_wrong_settings_are_told():
         SimpleFeaturePyramid(WIDTH, num_outs=3)
     with pytest.raises(ValueError, match='1 maps for 4 scales'):
         BlockGroupPyramid(WIDTH)([torch.randn(1, WIDTH, 4, 4)])
+    with pytest.raises(
+        ValueError, match=r'SimpleFeaturePyramid has in_channels=16, .* are 24 wide'
+    ):
+        SimpleFeaturePyramid(WIDTH)([torch.randn(1, 24, 4, 4)])
+    with pytest.raises(ValueError, match=r'BlockGroupPyramid .*: set neck\.in_channels=24'):
+        BlockGroupPyramid(WIDTH, scales=(1,))([torch.randn(1, 24, 4, 4)])

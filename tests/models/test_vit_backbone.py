@@ -71,6 +71,15 @@ def test_equals_mmpretrain(size):
     compare_to_mmpretrain(model, PEER_ARCH, torch.randn(2, 3, *size), ALL)
 
 
+def test_a_block_named_twice_gives_two_maps():
+    images = torch.randn(1, 3, 64, 64)
+    single = backbone(img_size=64, out_indices=ALL)(images)
+    assert_equal_maps(
+        backbone(img_size=64, out_indices=(0, 2, 2, -1, 3))(images),
+        [single[index] for index in (0, 2, 2, 3, 3)],
+    )
+
+
 @pytest.mark.parametrize('size', [(224, 224), (96, 160)])
 def test_vit_b_equals_mmpretrain(size):
     model = backbone('base', out_indices=(3, 5, 7, 11))
@@ -312,6 +321,7 @@ def test_autocast_keeps_the_values(dtype):
         (dict(out_indices=(0, 4)), r'out_indices=\(0, 4\): \[4\] name no block of 4'),
         (dict(window_size=4, global_attn_indexes=(9,), with_cls_token=False), 'global_attn'),
         (dict(window_size=4), 'no place for a class token'),
+        (dict(inchannels=6), 'ViTBackbone has no argument inchannels: .*arch, .*in_channels, '),
         (dict(rel_pos_img_size=100), '100x100 is not divisible by patch_size=16'),
     ],
 )
