@@ -139,16 +139,17 @@ def grey_coco(tmp_path_factory):
     return root
 
 
+def mask_rcnn(data_root):
+    cfg = small_config(GREY, data_root, divide=8)
+    cfg.model.backbone.update(arch=ARCH, img_size=(80, 48), global_attn_indexes=(1, 3))
+    cfg.model.neck.in_channels = 48
+    return cfg
+
+
 def test_grey_of_sixteen_bits_in_mmdet(grey_coco, tmp_path):
     mae = pretrained('mae_vit-b-p16_grey-160x96.py', tmp_path / 'mae.pth', (80, 48))
-    cfg = small_config(GREY, grey_coco, divide=8)
-    cfg.model.backbone.update(
-        arch=ARCH,
-        img_size=(80, 48),
-        global_attn_indexes=(1, 3),
-        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'mae.pth')),
-    )
-    cfg.model.neck.in_channels = 48
+    cfg = mask_rcnn(grey_coco)
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'mae.pth'))
     for transform in cfg.train_dataloader.dataset.pipeline:
         if transform.type == 'RandomResize':  # pixels of its results are nobody's reference
             transform.ratio_range = (1.0, 1.0)
@@ -195,6 +196,25 @@ def test_predictions_on_bands_are_drawn(bands, tmp_path):
         shown = np.corrcoef(drawn.T, file.T)[:3, 3:]
         assert shown.argmax(axis=1).tolist() == [3, 2, 1]
         assert shown.max(axis=1).min() > 0.1
+
+
+def test_detections_are_drawn_too(grey_coco, tmp_path):
+    cfg = mask_rcnn(grey_coco)
+    cfg.default_hooks.visualization = dict(
+        type='mae_plugin.BandVisualizationHook', channels=1, draw=True
+    )
+    cfg.update(work_dir=str(tmp_path), launcher='none')
+    Runner.from_cfg(cfg).test()
+    pictures = sorted(tmp_path.rglob('*.png'))
+    assert [path.name.split('.')[0] for path in pictures] == ['test_0', 'test_1']
+    # The truth stands on the left: outside its rectangles the picture is the file's.
+    for number, path in enumerate(pictures):
+        drawn = cv2.imread(str(path))
+        assert drawn.shape == (128, 256, 3)
+        file = cv2.imread(str(grey_coco / 'val2017' / f'{number}.png'), cv2.IMREAD_UNCHANGED)
+        background = abs(file // 257 - 125.0) < 16
+        difference = np.abs(drawn[:, :128, 0].astype(float) - file // 257)[background]
+        assert np.median(difference) <= 1
 
 
 def test_bands_that_do_not_exist_are_told():
