@@ -2,6 +2,7 @@
 
 Examples:
     python tools/benchmark.py data --data-root photos       # what disk, decoder, workers give
+    python tools/benchmark.py data --data-root chips --size 96 --channels 12
     python tools/benchmark.py train --out work_dirs/bench   # step against other MAEs
     python tools/benchmark.py train --decoder cross         # with the cheaper decoder
     python tools/benchmark.py train --device cuda --amp --compile
@@ -21,6 +22,8 @@ from pathlib import Path
 
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mae_plugin.run_config import user_errors
 
 COMMANDS = {
     'data': 'input path: decode, crop, workers, disk',
@@ -49,7 +52,8 @@ def main(argv: list[str] | None = None) -> None:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.main)
     args = parser.parse_args(argv)
-    args.run(args)
+    with user_errors():
+        args.run(args)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@ Pipelines run in turn over the same JPEGs (made of scikit-image's photographs at
 1600 x 1200, or yours with --data-root): this project's, with exact arithmetic, with four crops
 per decoded image, and mmpretrain's, as shipped and with its one-line contiguity slip mended. Then
 real data loaders are measured on the same images, as files and in shards, and the cores that a
-GPU of a given speed needs are worked out.
+GPU of a given speed needs are worked out. With other channels than 3, or .npy files, which the
+peers do not read, only this project's are measured.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .report import Report, Stat, add_common_arguments, alternate, describe, number, set_threads
+
+if TYPE_CHECKING:
+    import torch
 
 SIZES = {(500, 375): 120, (1600, 1200): 32}
 SHIPPED, MENDED = 'mmpretrain as shipped', 'mmpretrain mended'
@@ -27,6 +32,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(threads=1)
     parser.add_argument('--data-root', metavar='DIR', help='your images, searched recursively')
     parser.add_argument('--images', type=int, default=200, help='how many of yours to use')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs='+',
+        default=[224],
+        metavar='PIXELS',
+        help='of the crops: one number, or height and width',
+    )
+    parser.add_argument('--channels', type=int, default=3, help='of the crops')
     parser.add_argument('--no-peers', action='store_true', help='measure this project alone')
     parser.add_argument(
         '--workers', type=int, nargs='*', help='workers to try; default: 1 and all cores'
@@ -38,28 +52,40 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> None:
-    """Measure and report."""
+    """Measure and report.
+
+    Raises:
+        ValueError: If ``--size`` is no size, a number is not positive, or no image has so many
+            channels.
+    """
     import cv2
 
     set_threads(args.threads)
     cv2.setNumThreads(0)
     from . import data_contestants as contestants
 
-    report = Report('Input path', describe(args))
+    if len(args.size) > 2 or min(*args.size, args.channels, args.images) < 1:
+        raise ValueError(
+            f'--size {" ".join(map(str, args.size))} --channels {args.channels} --images '
+            f'{args.images}: numbers must be positive, and --size one or two (height, width)'
+        )
+    size, channels = (args.size[0], args.size[-1]), args.channels
     with contestants.temporary_folder() as folder:
         sets = _image_sets(args, Path(folder))
-        pipelines = {
-            'mae_plugin': contestants.ours(),
-            'mae_plugin, 4 crops per image': contestants.ours(repeats=4),
-            'mae_plugin, exact': contestants.ours(exact=True),
-            'decode of the whole image alone': contestants.decode_alone(),
-        }
-        if not args.no_peers and contestants.mmpretrain_installed():
-            pipelines[MENDED] = contestants.mmpretrain(mended=True)
-            pipelines[SHIPPED] = contestants.mmpretrain(mended=False)
         # Before anything else has read the files.
         disk = {name: _disk(paths) for name, paths in sets.items()}
-        sets = {name: contestants.readable(paths) for name, paths in sets.items()}
+        sets = {name: contestants.readable(paths, channels) for name, paths in sets.items()}
+        args.images = sum(map(len, sets.values()))
+        report = Report('Input path', describe(args))
+        pipelines = {
+            'mae_plugin': contestants.ours(size, channels=channels),
+            'mae_plugin, 4 crops per image': contestants.ours(size, channels=channels, repeats=4),
+            'mae_plugin, exact': contestants.ours(size, channels=channels, exact=True),
+            'decode of the whole image alone': contestants.decode_alone(channels),
+        }
+        if _peers(args, sets, report) and contestants.mmpretrain_installed():
+            pipelines[MENDED] = contestants.mmpretrain(size, mended=True)
+            pipelines[SHIPPED] = contestants.mmpretrain(size, mended=False)
         for name, paths in sets.items():
             rates = alternate(
                 {key: _pass_over(paths, run) for key, run in pipelines.items()}, args.rounds
@@ -68,18 +94,30 @@ def main(args: Namespace) -> None:
         jpegs = {
             name: [path for path in paths if path.lower().endswith(('.jpg', '.jpeg'))]
             for name, paths in sets.items()
+            if channels == 3
         }
-        report.table(
-            'Quality of the crops',
-            [_quality_row(name, paths, contestants) for name, paths in jpegs.items() if paths],
-        )
+        rows = [_quality_row(name, paths, size) for name, paths in jpegs.items() if paths]
+        if rows:
+            report.table('Quality of the crops', rows)
         first = next(iter(sets.values()))
         report.table('Disk', [{'images': name, **row} for name, row in disk.items()])
-        loaders = _loader_rates(args, first, Path(folder))
+        load = dict(type='LoadRandomResizedCrop', size=size, channels=channels)
+        loaders = _loader_rates(args, first, Path(folder), load)
         report.table('Data loader, batches of 64', loaders)
         per_core = Stat(rates_of(loaders, workers=1))
-        _note_needs(report, per_core.median, args.gpu_rate)
+        crop = pipelines['mae_plugin'](first[0], 0)['inputs']
+        _note_needs(report, per_core.median, args.gpu_rate, crop)
         report.finish(args.out)
+
+
+def _peers(args: Namespace, sets: dict[str, list[str]], report: Report) -> bool:
+    """Whether mmpretrain's pipelines can run on the images; the report says why not."""
+    arrays = any(path.lower().endswith('.npy') for paths in sets.values() for path in paths)
+    if args.no_peers or (args.channels == 3 and not arrays):
+        return not args.no_peers
+    here = '.npy files' if arrays else f'--channels {args.channels}'
+    report.note(f"mmpretrain's pipelines, which read pictures as RGB, are left out: {here}.")
+    return False
 
 
 def _image_sets(args: Namespace, folder: Path) -> dict[str, list[str]]:
@@ -88,8 +126,8 @@ def _image_sets(args: Namespace, folder: Path) -> dict[str, list[str]]:
         from mae_plugin.datasets.image_folder import ImageFolder
 
         images = ImageFolder(args.data_root, labels=False)
-        step = max(1, len(images) // args.images)
-        return {args.data_root: [images.path(i) for i in range(0, len(images), step)]}
+        count = min(args.images, len(images))  # spread over all of them
+        return {args.data_root: [images.path(i * len(images) // count) for i in range(count)]}
     from .data_contestants import make_photos
 
     sets = {}
@@ -127,8 +165,10 @@ def _rows(rates: dict[str, list[float]]) -> list[dict]:
     return rows
 
 
-def _quality_row(name: str, paths: Sequence[str], contestants) -> dict:
-    found = contestants.quality(paths)
+def _quality_row(name: str, paths: Sequence[str], size: tuple[int, int]) -> dict:
+    from .data_contestants import quality
+
+    found = quality(paths, size)
     return {
         'images': name,
         'PSNR to exact, median': f'{number(found["median"])} dB',
@@ -157,11 +197,11 @@ def _disk(paths: Sequence[str]) -> dict:
     }
 
 
-def _loader_rates(args: Namespace, paths: Sequence[str], folder: Path) -> list[dict]:
+def _loader_rates(args: Namespace, paths: Sequence[str], folder: Path, load: dict) -> list[dict]:
     """Images per second of real loaders: files and shards in turn, for each worker count."""
     from mae_plugin.datasets import ImageFolder, ImageShards
 
-    pipeline = [dict(type='LoadRandomResizedCrop', size=224), dict(type='PackInputs')]
+    pipeline = [load, dict(type='PackInputs')]
     images = folder / 'files'
     images.mkdir()
     for index, path in enumerate(paths):
@@ -227,13 +267,16 @@ def _pack(source: Path, target: Path) -> Path:
     return target
 
 
-def _note_needs(report: Report, per_core: float, rates: Sequence[float]) -> None:
+def _note_needs(
+    report: Report, per_core: float, rates: Sequence[float], crop: torch.Tensor
+) -> None:
     needs = ', '.join(f'{rate:.0f} images/s: {rate / per_core:.1f}' for rate in rates)
     report.note(
         f'One core feeds {number(per_core)} images/s through the loader. Cores that a GPU needs '
         f'when it trains at {needs}.'
     )
+    dtype = str(crop.dtype).removeprefix('torch.')
     report.note(
-        f'A batch crosses to the device as uint8: {3 * 224 * 224 / 1e3:.0f} kB an image, '
-        f'{number(max(rates) * 3 * 224 * 224 / 1e6)} MB/s at {max(rates):.0f} images/s.'
+        f'A batch crosses to the device as {dtype}: {crop.nbytes / 1e3:.0f} kB an image, '
+        f'{number(max(rates) * crop.nbytes / 1e6)} MB/s at {max(rates):.0f} images/s.'
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mae_plugin.datasets.decode import ImageSource
+from mae_plugin.datasets.decode import ImageSource, decode
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.randomness import sample_key, sample_rng
 from mae_plugin.datasets.raw_image import BadImageError
@@ -47,9 +47,14 @@ def make_photos(folder: Path, size: tuple[int, int], count: int) -> list[str]:
     return paths
 
 
-def ours(**options) -> Callable[[str, int], dict]:
-    """This project's pipeline as the datasets run it: ``(path, number) -> packed sample``."""
-    load, pack = LoadRandomResizedCrop(224, **options), PackInputs()
+def ours(size: tuple[int, int], **options) -> Callable[[str, int], dict]:
+    """This project's pipeline as the datasets run it: ``(path, number) -> packed sample``.
+
+    Args:
+        size: Height and width of a crop.
+        options: Others of :class:`LoadRandomResizedCrop`.
+    """
+    load, pack = LoadRandomResizedCrop(size, **options), PackInputs()
 
     def run(path: str, number: int) -> dict:
         results = dict(
@@ -60,25 +65,34 @@ def ours(**options) -> Callable[[str, int], dict]:
     return run
 
 
-def decode_alone() -> Callable[[str, int], dict]:
+def decode_alone(channels: int) -> Callable[[str, int], dict]:
     """This project's decoder on whole images: what no pipeline can pass."""
 
     def run(path: str, number: int) -> dict:
-        return dict(inputs=ImageSource(path).read())
+        return dict(inputs=ImageSource(path, channels).read())
 
     return run
 
 
-def readable(paths: Sequence[str]) -> list[str]:
-    """The images that decode; a benchmark counts the others and goes on."""
+def readable(paths: Sequence[str], channels: int) -> list[str]:
+    """The images that have so many channels; a benchmark names the others and goes on.
+
+    Raises:
+        ValueError: If there is none.
+    """
     good = []
     for path in paths:
         try:
-            ImageSource(path).read()
+            decode(path, channels)
         except (BadImageError, OSError) as error:
             print(f'left out: {path}: {error}')
         else:
             good.append(path)
+    if not good:
+        raise ValueError(
+            f'none of {len(paths)} images can be used with --channels {channels}: see above, and '
+            f'give yours with --data-root'
+        )
     return good
 
 
@@ -87,10 +101,11 @@ def mmpretrain_installed() -> bool:
     return importlib.util.find_spec('mmpretrain') is not None
 
 
-def mmpretrain(mended: bool) -> Callable[[str, int], dict]:
+def mmpretrain(size: tuple[int, int], mended: bool) -> Callable[[str, int], dict]:
     """The pipeline of mmpretrain's MAE config (imagenet_bs512_mae.py).
 
     Args:
+        size: Height and width of a crop, whose shape the aspect ratios follow, as ours do.
         mended: Make the crop contiguous before Pillow converts it, one line that halves the
             pipeline's time.
     """
@@ -117,7 +132,13 @@ def mmpretrain(mended: bool) -> Callable[[str, int], dict]:
     crop = Mended if mended else RandomResizedCrop
     steps = [
         LoadImageFromFile(),
-        crop(scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow', interpolation='bicubic'),
+        crop(
+            scale=size,
+            crop_ratio_range=(0.2, 1.0),
+            aspect_ratio_range=(3 / 4 * size[1] / size[0], 4 / 3 * size[1] / size[0]),
+            backend='pillow',
+            interpolation='bicubic',
+        ),
         RandomFlip(prob=0.5),
         PackInputs(),
     ]
@@ -131,14 +152,14 @@ def mmpretrain(mended: bool) -> Callable[[str, int], dict]:
     return run
 
 
-def quality(paths: Sequence[str]) -> dict[str, float]:
+def quality(paths: Sequence[str], size: tuple[int, int]) -> dict[str, float]:
     """How far our crops are from exact ones, and exact ones from Pillow's.
 
     Returns:
         PSNR of the quick crops (median and worst 5%, dB), and the exact crops' greatest and mean
         difference from decode + crop + antialiased bicubic by Pillow.
     """
-    quick, exact = ours(flip_prob=0), ours(flip_prob=0, exact=True)
+    quick, exact = ours(size, flip_prob=0), ours(size, flip_prob=0, exact=True)
     psnr, greatest, mean = [], 0, 0.0
     for number, path in enumerate(paths):
         sample = exact(path, number)
@@ -148,7 +169,7 @@ def quality(paths: Sequence[str]) -> dict[str, float]:
         top, left, height, width = sample['data_samples'].crop_box
         upright = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
         crop = upright.crop((left, top, left + width, top + height))
-        crop = crop.resize((224, 224), Image.Resampling.BICUBIC)
+        crop = crop.resize(size[::-1], Image.Resampling.BICUBIC)
         difference = np.abs(pixels - np.asarray(crop))
         greatest, mean = max(greatest, int(difference.max())), max(mean, difference.mean())
     return dict(
