@@ -1,9 +1,11 @@
 """From a batch of raw pixels to a normalised float batch on the device."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 
 from mae_plugin.registry import MODELS
@@ -15,6 +17,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 @MODELS.register_module()
 class MAEDataPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the device as it is (uint8: a quarter of the bytes), then normalises it.
+
+    Called by hand: ``preprocessor(dict(inputs=images))['inputs']``. A first batch of floats from 0
+    to 1, as torchvision gives, is warned of where ``mean`` is in other units.
 
     Args:
         mean (Sequence[float]): Mean per channel in the units of the pixels (0 to 255 for uint8).
@@ -45,6 +50,7 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f'std={tuple(std)} must be positive in every channel')
         self.channels_last = channels_last
         self.pad_size_divisor = pad_size_divisor
+        self._check_range = max(mean) > 1  # until the first batch of floats
         shape = (1, len(mean), 1, 1)
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(shape), False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(shape), False)
@@ -61,22 +67,38 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             dict: ``inputs`` (B, C, H, W) float32 on the device, ``data_samples`` list or None.
 
         Raises:
-            ValueError: If the images do not have as many channels as ``mean``.
+            ValueError: If ``data`` is no such dict, or the images do not have as many channels as
+                ``mean``.
         """
-        images = data['inputs']
-        if not isinstance(images, torch.Tensor):
-            images = torch.stack(list(images))
-        if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:
+        images = _batch_in(data)
+        if images.shape[1] != self.mean.shape[1]:
+            last = images.shape[3] == self.mean.shape[1]
+            swap = ', or put channels first: images.permute(0, 3, 1, 2)' if last else ''
             raise ValueError(
                 f'inputs of shape {tuple(images.shape)} have {images.shape[1]} channels, but mean '
                 f"and std have {self.mean.shape[1]} values; set mean, std and the model's "
-                f"in_channels to the images' channels"
+                f"in_channels to the images' channels{swap}"
             )
+        if self._check_range and images.is_floating_point():
+            self._check_range = False
+            self._warn_of_fractions(images)
         images = images.to(self.device, non_blocking=self._non_blocking)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = images.to(torch.float32, memory_format=layout, copy=True)
         images = self.pad(images.sub_(self.mean).div_(self.std))
         return dict(inputs=images, data_samples=self.move_labels(data.get('data_samples')))
+
+    def _warn_of_fractions(self, images: torch.Tensor) -> None:
+        """Say that values of 0 to 1, as torchvision gives, are not in the units of ``mean``."""
+        # Only on the CPU: nothing may wait for a device.
+        if images.device.type == 'cpu' and images.numel() and images.max() <= 1:
+            print_log(
+                f'the first batch of floats has no value above 1, but mean is up to '
+                f'{self.mean.max():g}: give images in the units of mean and std (times 255, or '
+                f'uint8 as they were), or mean and std for 0 to 1; else features are wrong',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def denormalize(self, images: torch.Tensor) -> torch.Tensor:
         """Back to pixel units: (B, C, H, W) normalised -> (B, C, H, W) in the units of mean."""
@@ -97,3 +119,34 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             for sample, label in zip(labelled, labels, strict=True):
                 sample.gt_label = label
         return samples
+
+
+def _batch_in(data: dict) -> torch.Tensor:
+    """The (B, C, H, W) images of a batch as a loader or a user's own code gives it.
+
+    Raises:
+        ValueError: If it is anything else; the message shows the call.
+    """
+    call = 'call preprocessor(dict(inputs=images)) with images (B, C, H, W), a tensor'
+    if not isinstance(data, dict) or 'inputs' not in data:
+        found = f'dict with keys {list(data)}' if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f'a {found} is no batch: {call}')
+    images = data['inputs']
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ValueError(f'inputs are an empty list: {call}')
+        if isinstance(images[0], torch.Tensor):
+            images = torch.stack(list(images))
+    if not isinstance(images, torch.Tensor):
+        kind = type(images).__name__
+        if isinstance(images, (list, tuple)):
+            kind += f' of {type(images[0]).__name__}'
+        raise ValueError(
+            f'inputs are a {kind}: {call}; of a NumPy image (H, W, C), '
+            f'torch.from_numpy(image).permute(2, 0, 1)[None]'
+        )
+    if images.ndim != 4:
+        raise ValueError(
+            f'inputs of shape {tuple(images.shape)}: {call}; of one image (C, H, W), image[None]'
+        )
+    return images

@@ -346,6 +346,52 @@ def test_channel_mismatch_names_both_lengths():
         MAEDataPreprocessor(std=[1, 1, 0])
 
 
+NUMPY_ADVICE = 'torch.from_numpy(image).permute(2, 0, 1)[None]'
+
+
+@pytest.mark.parametrize(
+    ('data', 'part', 'advice'),
+    [
+        (torch.zeros(1, 3, 4, 4), 'a Tensor is no batch', ''),
+        (dict(img=torch.zeros(1, 3, 4, 4)), "a dict with keys ['img'] is no batch", ''),
+        (dict(inputs=np.zeros((4, 5, 3))), 'inputs are a ndarray', NUMPY_ADVICE),
+        (dict(inputs=[np.zeros((4, 5, 3))]), 'inputs are a list of ndarray', NUMPY_ADVICE),
+        (dict(inputs=[]), 'inputs are an empty list', ''),
+        (dict(inputs=torch.zeros(3, 4, 5)), 'shape (3, 4, 5)', 'image[None]'),
+    ],
+)
+def test_other_calls_are_refused_with_the_right_one(data, part, advice):
+    with pytest.raises(ValueError, match=r'call preprocessor\(dict\(inputs=images\)\)') as error:
+        MAEDataPreprocessor()(data)
+    assert part in str(error.value) and advice in str(error.value)
+    if advice:  # what it says can be done
+        (image,) = data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
+        inputs = eval(advice, dict(torch=torch, image=image))
+        assert MAEDataPreprocessor()(dict(inputs=inputs))['inputs'].shape == (1, 3, 4, 5)
+
+
+def test_channels_last_arrays_are_told_what_to_do():
+    with pytest.raises(ValueError, match=r'permute\(0, 3, 1, 2\)'):
+        MAEDataPreprocessor()(dict(inputs=torch.zeros(1, 4, 5, 3)))
+
+
+@pytest.mark.parametrize(
+    ('batches', 'options', 'warnings'),
+    [
+        ([torch.rand(1, 3, 4, 4)] * 2, {}, 1),
+        ([torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.rand(1, 3, 4, 4)], {}, 1),
+        ([torch.rand(1, 3, 4, 4) * 255, torch.rand(1, 3, 4, 4)], {}, 0),
+        ([torch.zeros(1, 3, 4, 4, dtype=torch.uint8)], {}, 0),
+        ([torch.rand(1, 3, 4, 4)], dict(mean=[0.5] * 3, std=[0.2] * 3), 0),
+    ],
+)
+def test_floats_of_0_to_1_in_other_units_warn_once(capsys, batches, options, warnings):
+    preprocess = MAEDataPreprocessor(**options)
+    for batch in batches:
+        preprocess(dict(inputs=batch))
+    assert ''.join(capsys.readouterr()).count('no value above 1') == warnings
+
+
 def test_statistics_follow_the_model_but_not_its_checkpoint():
     model = torch.nn.Module()
     model.data_preprocessor = MAEDataPreprocessor()
