@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mae_plugin.registry import MODELS
 
-from .mae_checks import check_mask, check_parts, nothing_masked
+from .mae_checks import check_parts, nothing_masked
 from .masking import RandomMasking, mask_from_ids, restore_ids
 from .parts import build_part
 from .patch_embed import patch_grid, unpatchify
@@ -86,7 +86,6 @@ class MAE(BaseModel):
         if encoder_mask_tokens:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, self.backbone.embed_dims))
         check_parts(self)
-        self._mask_is_checked = False
         # Of the class, not of this instance: copies of the model then run their own weights.
         self._masked_loss = type(self).masked_loss
         if compile:
@@ -161,11 +160,7 @@ class MAE(BaseModel):
         """Draw ids_keep (B, K) and ids_masked (B, M) for a batch of images (B, C, H, W)."""
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         keys = sample_keys(data_samples, inputs.device)
-        ids_keep, ids_masked = self.masking(inputs.shape[0], grid, inputs.device, keys)
-        if not self._mask_is_checked:  # once: it waits for the device
-            check_mask(self.masking, ids_keep, ids_masked, inputs.shape[0], grid)
-            self._mask_is_checked = True
-        return ids_keep, ids_masked
+        return self.masking(inputs.shape[0], grid, inputs.device, keys)
 
     def encode(
         self, inputs: Tensor, ids_keep: Tensor, ids_masked: Tensor

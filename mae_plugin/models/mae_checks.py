@@ -93,16 +93,26 @@ def check_parts(model: 'MAE') -> None:
         grid = model.backbone.grid
         if model.masking.num_keep(grid) == grid[0] * grid[1] and model.loss_on == 'masked':
             raise nothing_masked(model.masking, grid)
+    if torch.get_default_device().type != 'meta':  # no values there
+        # Here rather than in training, where reading values waits for the device.
+        with torch.random.fork_rng(devices=[]):
+            ids_keep, ids_masked = model.masking(2, model.backbone.grid, 'cpu', torch.arange(2))
+        check_mask(model.masking, ids_keep, ids_masked, model.backbone.grid)
 
 
-def check_mask(
-    masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, batch_size: int, grid: Grid
-) -> None:
-    """Check that a masking keeps its contract; reads values, so it waits for the device.
+def check_mask(masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, grid: Grid) -> None:
+    """Check that a masking keeps its contract.
+
+    Args:
+        masking: The masking.
+        ids_keep: What it gave for two images.
+        ids_masked: The other thing that it gave.
+        grid: Their patch grid.
 
     Raises:
-        ValueError: If ids_keep and ids_masked are not, for each sample, all patches once.
+        ValueError: If the two are not, for each image, all patches once.
     """
+    batch_size = 2
     length = grid[0] * grid[1]
     name, wanted = type(masking).__name__, f'(ids_keep, ids_masked), int64, together all {length}'
     shapes = tuple(ids_keep.shape), tuple(ids_masked.shape)
@@ -118,9 +128,7 @@ def check_mask(
             f'{wanted} patches of each image (not ids_restore or a mask)'
         )
     ids = torch.cat([ids_keep, ids_masked], dim=1)
-    if ids.device.type != 'meta' and not torch.equal(
-        ids.sort(dim=1).values, torch.arange(length, device=ids.device).expand_as(ids)
-    ):
+    if not torch.equal(ids.sort(dim=1).values, torch.arange(length).expand_as(ids)):
         raise ValueError(
             f'{name} gave patches twice or not at all: it should give {wanted} patches of each '
             'image, each once'

@@ -92,16 +92,15 @@ WRONG_MASKS = {
     'not ids_restore': restore,
     'patches twice or not at all': lambda keep, masked: (keep, masked.flip(0)),
     'torch.float32': lambda keep, masked: (keep.float(), masked),
-    r'\(3, 4\)': lambda keep, masked: (keep[:3], masked[:3]),
-    r'\(4, 11\)': lambda keep, masked: (keep, masked[:, 1:]),
+    r'\(1, 4\)': lambda keep, masked: (keep[:1], masked[:1]),
+    r'\(2, 11\)': lambda keep, masked: (keep, masked[:, 1:]),
 }
 
 
 @pytest.mark.parametrize('message', WRONG_MASKS)
 def test_a_masking_that_breaks_its_contract_is_named(message):
-    model = tiny_mae(img_size=SIDE, masking=broken_masking(WRONG_MASKS[message]))
     with pytest.raises(ValueError, match=f'Broken gave.*{message}'):
-        model.loss(images())
+        tiny_mae(img_size=SIDE, masking=broken_masking(WRONG_MASKS[message]))
 
 
 def test_scores_of_another_shape_are_named():
@@ -109,9 +108,22 @@ def test_scores_of_another_shape_are_named():
         def score(self, noise, grid):
             return noise[:, :8]
 
-    model = tiny_mae(img_size=SIDE, masking=Half())
-    with pytest.raises(ValueError, match=r'Half.score gave \(4, 8\) for 4 images of 4x4'):
-        model.loss(images())
+    with pytest.raises(ValueError, match=r'Half.score gave \(2, 8\) for 2 images of 4x4'):
+        tiny_mae(img_size=SIDE, masking=Half())
+
+
+def test_checking_a_masking_draws_nothing_from_the_global_generator():
+    class Drawing(nn.Module):
+        def forward(self, batch_size, grid, device=None, keys=None):
+            ids = torch.rand(batch_size, LENGTH, device=device).argsort(1)
+            return ids[:, :4], ids[:, 4:]
+
+    model = tiny_mae(img_size=SIDE)
+    torch.manual_seed(3)
+    MAE(model.backbone, model.decoder, model.head, Drawing())
+    after = torch.rand(2)
+    torch.manual_seed(3)
+    assert torch.equal(after, torch.rand(2))
 
 
 @pytest.mark.parametrize(
