@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from mae_plugin.models.cross_decoder import CrossAttentionDecoder
 from mae_plugin.models.decoder import MAEDecoder
 from mae_plugin.models.mae import MAE
 from mae_plugin.models.masking import RandomMasking
@@ -96,21 +98,58 @@ def _extras(found: Recognised) -> list[str]:
         extras.append('layer scale')
     if 'blocks.0.attn.rel_pos_h' in names:
         extras.append('relative positions')
-    decoder = _decoder(found)
-    if decoder:
-        extras.append(f'MAE decoder of {decoder["depth"]} blocks, width {decoder["embed_dims"]}')
-    others = [key for key in found.rest if not (decoder and key.startswith(('decoder.', 'head.')))]
+    decoder, has_one = _decoder(found), bool(_decoder_state(found))
+    if decoder is not None:
+        kind = 'MAE decoder' if isinstance(decoder, MAEDecoder) else 'cross-attention decoder'
+        extras.append(f'{kind} of {len(decoder.blocks)} blocks, width {decoder.embed_dims}')
+    elif has_one:
+        extras.append(f'decoder of another kind ({shorten(_decoder_state(found), 4)})')
+    others = [key for key in found.rest if not (has_one and key.startswith(('decoder.', 'head.')))]
     if others:
         extras.append(f'also {shorten(others)}')
     return extras
 
 
-def _decoder(found: Recognised) -> dict[str, int]:
-    embed = found.rest.get('decoder.embed.weight')
-    if embed is None:
-        return {}
-    blocks = {key.split('.')[2] for key in found.rest if key.startswith('decoder.blocks.')}
-    return dict(embed_dims=embed.shape[0], depth=len(blocks))
+def _decoder_state(found: Recognised) -> dict[str, Tensor]:
+    """The decoder's tensors, without the prefix of their names."""
+    return {
+        key.removeprefix('decoder.'): tensor
+        for key, tensor in found.rest.items()
+        if key.startswith('decoder.')
+    }
+
+
+def _decoder(found: Recognised) -> MAEDecoder | CrossAttentionDecoder | None:
+    """Ours of the file's own sizes, without weights; None if there is none, or another one."""
+    state = _decoder_state(found)
+    size = sizes(found.encoder)
+    try:
+        embed_dims, in_dims = state['embed.weight'].shape
+        shared: dict[str, Any] = dict(
+            in_dims=in_dims,
+            embed_dims=embed_dims,
+            depth=len({name.split('.')[1] for name in state if name.startswith('blocks.')}),
+            num_heads=1,
+            img_size=_img_size(found, size),
+            patch_size=size.patch_size,
+            mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / embed_dims,
+        )
+        with torch.device('meta'):
+            decoder: MAEDecoder | CrossAttentionDecoder
+            if 'blocks.0.attn.kv.weight' in state:
+                in_layers = state['mix'].shape[1] if 'mix' in state else 1
+                decoder = CrossAttentionDecoder(**shared, in_layers=in_layers)
+            else:
+                decoder = MAEDecoder(**shared, with_mask_token='mask_token' in state)
+    except (KeyError, IndexError, ValueError):
+        return None
+    return decoder if decoder.state_dict().keys() == state.keys() else None
+
+
+def _img_size(found: Recognised, size: Sizes) -> Grid:
+    """Image (H, W) of the position embeddings, or 224 pixels."""
+    h, w = _grid(found) or (224 // size.patch_size,) * 2
+    return h * size.patch_size, w * size.patch_size
 
 
 def _source_of_heads(found: Recognised) -> str:
@@ -133,23 +172,21 @@ def _models(found: Recognised, size: Sizes) -> dict[str, Any]:
         num_heads=_num_heads(found, size),
         mlp_ratio=size.hidden / size.width,
     )
-    side = 224 // size.patch_size
-    img_size = tuple(length * size.patch_size for length in _grid(found) or (side, side))
-    shared: dict[str, Any] = dict(img_size=img_size, patch_size=size.patch_size)
+    shared: dict[str, Any] = dict(img_size=_img_size(found, size), patch_size=size.patch_size)
     encoder = shared | dict(in_channels=size.in_channels, with_cls_token=size.cls_token)
-    decoder: dict[str, Any] = dict(embed_dims=512, depth=8) | _decoder(found)
-    target = PixelTarget(size.patch_size, size.in_channels)
+    decoder = _decoder(found)
     with torch.device('meta'):
-        return {
+        models: dict[str, Any] = {
             'ViT': ViT(arch, **encoder),
             'ViTBackbone': ViTBackbone(arch, **encoder),
-            'MAE': MAE(
-                ViT(arch, **encoder),
-                MAEDecoder(size.width, num_heads=1, **decoder, **shared),
-                ReconstructionHead(decoder['embed_dims'], target),
-                RandomMasking(),
-            ),
         }
+        if decoder is None and _decoder_state(found):
+            return models
+        decoder = decoder or MAEDecoder(size.width, num_heads=1, **shared)
+        target = PixelTarget(size.patch_size, size.in_channels)
+        head = ReconstructionHead(decoder.embed_dims, target)
+        models['MAE'] = MAE(ViT(arch, **encoder), decoder, head, RandomMasking())
+    return models
 
 
 def _outcome(report: LoadReport) -> str:

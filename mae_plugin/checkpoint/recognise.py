@@ -185,13 +185,17 @@ def _translate(
             f'compute something else: {shorten(foreign)}'
         )
     encoder = _fuse_qkv({ours: flat[key] for key, ours in encoder_keys.items()})
-    rest = _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items()})
+    # Only what a table knows: a cross-attention decoder's `attn.q` is whole.
+    unknown = [key for key, ours in rest_keys.items() if ours in (key, key.removeprefix(base))]
+    rest = {rest_keys[key]: flat[key] for key in unknown}
+    rest |= _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items() if key not in unknown})
     if 'pos_embed' not in encoder and 'BEiT' in form.name:
         # A BEiT with relative positions alone: no absolute ones is what it had.
         patch = encoder['patch_embed.proj.weight']
         encoder['pos_embed'] = patch.new_zeros(1, 2, patch.shape[0])
     for keys in (encoder_keys, rest_keys):
-        keys.update({key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()})
+        fused = {key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()}
+        keys.update({key: ours for key, ours in fused.items() if key not in unknown})
     return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped, lost)
 
 

@@ -1,5 +1,6 @@
 """``inspect_checkpoint`` and ``export_checkpoint`` from the command line."""
 
+import copy
 import runpy
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from mae_plugin.checkpoint import load_pretrained
-from mae_plugin.models import ViT
+from mae_plugin.models import CrossAttentionDecoder, PixelTarget, ReconstructionHead, ViT
 from mae_plugin.safe_load import safe_load
 
 from . import peers
@@ -135,3 +136,42 @@ def test_inspect_names_sizes_and_sincos(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert 'tiny: width 192, depth 12' in out and 'fixed sin-cos' in out
     assert 'num_heads=3' in out
+
+
+def inspected(content, tmp_path, capsys, monkeypatch):
+    """What is said of a file, and the outcomes by model."""
+    monkeypatch.setattr(sys, 'argv', [])
+    assert run_tool('inspect_checkpoint', save(content, tmp_path / 'f')) == 0
+    out = capsys.readouterr().out
+    return out, {line.split(':')[0].strip(): line for line in out.splitlines() if ': ' in line}
+
+
+@pytest.mark.parametrize('own', ['embed.weight', 'projection.weight'])
+def test_inspect_goes_on_beside_a_decoder_of_ones_own(own, tmp_path, capsys, monkeypatch):
+    run = our_run(mae())
+    state = {k: v for k, v in run['state_dict'].items() if not k.startswith('decoder.')}
+    state[f'decoder.{own}'] = torch.ones(32, DIMS)
+    state['decoder.layers.0.weight'] = torch.ones(32, 32)
+    out, outcome = inspected(dict(state_dict=state), tmp_path, capsys, monkeypatch)
+    assert 'decoder of another kind' in out and own in out and 'MAE' not in outcome
+    for name in ('ViT', 'ViTBackbone'):
+        assert 'left at initialisation: nothing' in outcome[name]
+
+
+@pytest.mark.parametrize('in_layers', [1, 2])
+def test_inspect_tells_a_cross_attention_decoder(in_layers, tmp_path, capsys, monkeypatch):
+    model = mae()
+    model.decoder = CrossAttentionDecoder(
+        DIMS, 24, 3, 4, img_size=32, patch_size=PATCH, mlp_ratio=2, in_layers=in_layers
+    )
+    model.head = ReconstructionHead(24, PixelTarget(PATCH))
+    out, outcome = inspected(our_run(model), tmp_path, capsys, monkeypatch)
+    assert 'cross-attention decoder of 3 blocks, width 24' in out and 'also' not in out
+    assert 'left at initialisation: nothing; ignored: nothing' in outcome['MAE']
+    other = copy.deepcopy(model)
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    report = load_pretrained(other, str(tmp_path / 'f'))
+    assert not report.initial and not report.ignored
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
