@@ -55,7 +55,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if self._resuming and self._first_batch() == 0:
             self._finish_resuming()
             # The checkpoint of an epoch's end is taken before that epoch's validation.
-            if self.runner.message_hub.get_info('validated_epoch') != self._epoch:
+            if self._epoch_validated() != self._epoch:
                 self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -91,7 +91,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
         ):
             self.runner.val_loop.run()
-        self.runner.message_hub.update_info('validated_epoch', self._epoch)
+        # A name that began with 'val' would be in each of validation's log lines.
+        self.runner.message_hub.update_info('epoch_validated', self._epoch)
+
+    def _epoch_validated(self) -> int | None:
+        """The last epoch with its validation done, under its name in older checkpoints too."""
+        hub = self.runner.message_hub
+        return hub.runtime_info.pop('validated_epoch', hub.get_info('epoch_validated'))
 
     def _check_position(self) -> None:
         """Refuse a checkpoint whose iterations mean something else in this run.

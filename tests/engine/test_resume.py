@@ -152,3 +152,24 @@ def test_starting_from_weights_leaves_random_state_and_position_alone(tmp_path):
         both.append(log_lines(tmp_path / name))
     assert both[0] == both[1]
     assert min(both[0]) == 1
+
+
+def test_validations_log_lines_hold_no_bookkeeping(tmp_path):
+    """Of older checkpoints neither, which are validated once."""
+    config = tiny_config(tmp_path, log_level='INFO', **validating())
+    runner = build_runner(config, 'log')
+    runner.train()
+    file = tmp_path / 'epoch_2.pth'
+    checkpoint = torch.load(file, weights_only=True)
+    hub = checkpoint['message_hub']
+    hub['runtime_info']['validated_epoch'] = 2
+    for key in ('runtime_info', 'resumed_keys'):
+        hub[key].pop('epoch_validated')
+    hub['resumed_keys']['validated_epoch'] = True
+    torch.save(checkpoint, file)
+    config['train_cfg']['max_epochs'] = 3
+    config['param_scheduler'] = None
+    build_runner(dict(config, load_from=str(file), resume=True), 'log-on').train()
+    texts = [path.read_text() for path in tmp_path.glob('*/*.log')]
+    lines = [line for text in texts for line in text.splitlines() if 'noise: ' in line]
+    assert len(lines) == 3 and not any('validated' in line for line in lines)
