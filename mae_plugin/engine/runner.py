@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -43,15 +44,20 @@ def build_runner(
         load_from: Checkpoint of the whole model, for evaluation.
 
     Raises:
+        FileNotFoundError: There is no file ``pretrained`` or ``resume``.
         ValueError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, the
             device lacks the precision, or the images do not fit the model.
     """
     if resume and pretrained:
         raise ValueError('--resume goes on with a run, --pretrained starts one: give one of them')
+    if pretrained and '://' not in pretrained and not Path(pretrained).expanduser().exists():
+        # Here, not after the data and the model are built.
+        raise FileNotFoundError(f'--pretrained {pretrained}: no such file, check the path')
     _check_host(cfg.get('default_scope'))
     use_safe_loading()
     _check_schedule(cfg)
     if not load_from:
+        _check_accumulation(cfg)
         _check_precision(cfg)
     _check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
     _compile_loss(cfg)
@@ -174,6 +180,16 @@ def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> No
         logger='current',
         level=logging.WARNING,
     )
+
+
+def _check_accumulation(cfg: Config) -> None:
+    """Refuse a number of accumulated batches that mmengine would fail on with an assertion."""
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if not isinstance(counts, int) or counts < 1:
+        raise ValueError(
+            f'optim_wrapper.accumulative_counts={counts} must be a whole number of batches, 1 '
+            'or more; 1 makes a step of each'
+        )
 
 
 def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:

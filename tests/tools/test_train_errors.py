@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from front_door import ROOT, run_tool, tiny_config, train, write_images
+from mmengine.runner import Runner
 
 BACKBONE = 'model.backbone.'
 SIZE = 'train_dataloader.dataset.pipeline.0.size='
@@ -71,6 +72,10 @@ ERRORS = {
     'training shorter than the warm-up': (
         ['param_scheduler.0.begin=5', 'train_cfg.max_epochs=3'],
         ['train_cfg.max_epochs=3', 'begins after epoch 5', 'param_scheduler.0.begin=1'],
+    ),
+    'no batch accumulated': (
+        ['optim_wrapper.accumulative_counts=0'],
+        ['optim_wrapper.accumulative_counts=0 must be', '1 makes a step of each'],
     ),
     'options without a value': (
         ['train_cfg.max_epochs'],
@@ -147,8 +152,10 @@ def test_resume_and_pretrained_contradict(fails, data):
     assert '--resume' in line and '--pretrained' in line
 
 
-def test_missing_pretrained(fails, data, tmp_path):
-    assert 'gone.pth' in fails(data, '--pretrained', tmp_path / 'gone.pth')
+def test_missing_pretrained_is_told_before_anything_is_built(fails, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Runner, 'from_cfg', None)
+    line = fails(data, '--pretrained', tmp_path / 'gone.pth')
+    assert '--pretrained' in line and 'gone.pth: no such file' in line
 
 
 def test_auto_scale_lr_without_a_base(fails, data):
