@@ -88,6 +88,7 @@ def main() -> None:
             from mmengine.device import get_device
 
             from mae_plugin.engine.allocator import keep_freed_memory
+            from mae_plugin.engine.autocast import supports_bfloat16
             from mae_plugin.engine.runner import build_runner
         from mae_plugin.torchvision_compat import keep_torchvision_importable
 
@@ -100,6 +101,12 @@ def main() -> None:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
             set_precision(cfg, args.amp)
+            if args.amp == 'bfloat16' and not supports_bfloat16(get_device()):
+                print(
+                    f'warning: --amp bfloat16: the device here ({get_device()}) has it not, or '
+                    'only emulated; training in float32',
+                    file=sys.stderr,
+                )
         if args.auto_scale_lr:
             if not cfg.get('auto_scale_lr'):
                 raise ValueError(

@@ -93,3 +93,19 @@ def test_images_padded_to_whole_patches(monkeypatch, tmp_path):
     )  # fmt: skip
     (result,) = (tmp_path / 'test').rglob('*.json')
     assert json.loads(result.read_text())['reconstruction/loss'] > 0
+
+
+@pytest.mark.parametrize('args, warned', [([], False), (['--amp', 'bfloat16'], True)])
+def test_what_a_cpu_makes_of_precision_and_accumulation(
+    monkeypatch, capsys, tmp_path, args, warned
+):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    images = write_images(tmp_path / 'images', 4)
+    options = ['optim_wrapper.accumulative_counts=2', 'auto_scale_lr.base_batch_size=32']
+    options += ['auto_scale_lr.enable=True', 'log_level=INFO']
+    config = tiny_config(tmp_path / 'tiny.py')
+    train(monkeypatch, config, images, tmp_path / 'run', *args, options=options)
+    out, err = capsys.readouterr()
+    assert ('warning: --amp bfloat16: the device here (cpu)' in err) == warned
+    line = 'batch 2 x 1 processes x 2 accumulated = 4 images a step, written for 32: scaled by 0.1'
+    assert line in out + err

@@ -30,6 +30,7 @@ class ScheduleHook(Hook):
             ValueError: A warm-up is over before it has left its start.
         """
         _warn_of_repeats(runner)
+        _tell_scaling(runner)
         schedulers = runner.param_schedulers
         for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
             if (
@@ -87,6 +88,22 @@ def _warn_of_repeats(runner: Runner) -> None:
             f'takes {batch} images a step, and the data set holds {images}: an epoch is one step, '
             'with images seen more than once in it; lower train_dataloader.batch_size'
         )
+
+
+def _tell_scaling(runner: Runner) -> None:
+    """Say what mmengine's line leaves open: it knows nothing of accumulated batches."""
+    scaling = runner.cfg.get('auto_scale_lr') or {}
+    counts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    batch, processes = runner.train_dataloader.batch_size, get_world_size()
+    if not scaling.get('enable') or batch is None or counts == 1:
+        return
+    # run_config.scale_for_accumulation divided it.
+    base = scaling['base_batch_size'] * counts
+    total = batch * processes * counts
+    runner.logger.info(
+        f'Learning rate: batch {batch} x {processes} processes x {counts} accumulated = '
+        f'{total} images a step, written for {base:g}: scaled by {total / base:g}'
+    )
 
 
 def _pairs(own: Any, stored: Any) -> Iterator[tuple[_ParamScheduler, dict]]:
