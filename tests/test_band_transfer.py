@@ -4,6 +4,8 @@ The reference for the batch that reaches the backbone is what the pretraining co
 preprocessor makes of the file's values.
 """
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -203,10 +205,15 @@ def test_detections_are_drawn_too(grey_coco, tmp_path):
     cfg.default_hooks.visualization = dict(
         type='mae_plugin.BandVisualizationHook', channels=1, draw=True
     )
+    # As mmdet's tools/test.py does with --show-dir; importable once ours was.
+    from mmdet.engine.hooks.utils import trigger_visualization_hook
+
+    args = SimpleNamespace(show=False, show_dir='shown', wait_time=0)
+    cfg = trigger_visualization_hook(cfg, args)
     cfg.update(work_dir=str(tmp_path), launcher='none')
     Runner.from_cfg(cfg).test()
-    pictures = sorted(tmp_path.rglob('*.png'))
-    assert [path.name.split('.')[0] for path in pictures] == ['test_0', 'test_1']
+    pictures = sorted(tmp_path.glob('*/shown/*.png'))
+    assert [path.name.split('.')[0] for path in pictures] == ['0', '1']
     # The truth stands on the left: outside its rectangles the picture is the file's.
     for number, path in enumerate(pictures):
         drawn = cv2.imread(str(path))

@@ -74,6 +74,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             'is a folder of configs, each a delta of configs/ablations/default.py, and is named '
             'by its path'
         )
+    if len(folders) < len(set(args.tables)):
+        parser.error("two tables of one name: the folders' names are those of the results")
     args.tables = folders
     args.command = shlex.join(['python', 'tools/ablate.py', *argv])
     args.data_root = os.path.normpath(args.data_root)  # a slash at the end makes no other run

@@ -19,7 +19,6 @@ from mae_plugin.light_start import hidden, spare_the_compiler
 from mae_plugin.run_config import (
     add_common_arguments,
     load_config,
-    scale_for_accumulation,
     set_precision,
     user_errors,
 )
@@ -114,7 +113,6 @@ def main() -> None:
                     'auto_scale_lr=dict(base_batch_size=...) to it'
                 )
             cfg.auto_scale_lr.enable = True
-        scale_for_accumulation(cfg)
         build_runner(cfg, resume=args.resume, pretrained=args.pretrained).train()
 
 

@@ -10,7 +10,8 @@ Score: expected ViT-B fine-tuned on ImageNet-1k 83.5 top-1, where MAE has 83.6 i
        (unverified: both as remembered from CrossMAE's table; not reproduced here). The paper's
        decoder has 12 blocks; here are 8, as in MAE. `model.decoder.depth=12` costs 6.5 billion.
        On a small scale the linear probe is better than with MAE's decoder, and without
-       the mixtures of layers worse: configs/ablations/README.md.
+       the mixtures of layers worse: configs/ablations/README.md. A run from before there were
+       mixtures goes on with `--cfg-options model.decoder.in_layers=1`.
 """
 
 _base_ = ['../mae_vit-b_pretrain.py']

@@ -228,6 +228,10 @@ def log_report(report: LoadReport, module: nn.Module) -> None:
     is_partial = any(
         name.startswith(trunks) and not _is_neutral(name, own[name]) for name in report.initial
     )
+    # A MAE that goes on, but not with the file's decoder: of another size or kind.
+    is_partial |= 'decoder.mask_token' in report.initial and any(
+        'decoder.' in name for name in report.ignored
+    )
     level = logging.WARNING if report.lost or is_partial else logging.INFO
     print_log(str(report), 'current', level)
 

@@ -51,11 +51,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Train until ``max_epochs``, from wherever the checkpoint stopped."""
         self.runner.call_hook('before_train')
         self._check_position()
+        self._rename_position()
         self._resuming = self._iter > 0
         if self._resuming and self._first_batch() == 0:
             self._finish_resuming()
             # The checkpoint of an epoch's end is taken before that epoch's validation.
-            if self._epoch_validated() != self._epoch:
+            if self.runner.message_hub.get_info('epoch_validated') != self._epoch:
                 self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -94,10 +95,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         # A name that began with 'val' would be in each of validation's log lines.
         self.runner.message_hub.update_info('epoch_validated', self._epoch)
 
-    def _epoch_validated(self) -> int | None:
-        """The last epoch with its validation done, under its name in older checkpoints too."""
+    def _rename_position(self) -> None:
+        """The last epoch with its validation done had another name in older checkpoints."""
         hub = self.runner.message_hub
-        return hub.runtime_info.pop('validated_epoch', hub.get_info('epoch_validated'))
+        old = hub.runtime_info.pop('validated_epoch', None)
+        if old is not None and hub.get_info('epoch_validated') is None:
+            hub.update_info('epoch_validated', old)
 
     def _check_position(self) -> None:
         """Refuse a checkpoint whose iterations mean something else in this run.

@@ -15,6 +15,7 @@ from mmengine.utils import to_2tuple
 
 from mae_plugin.light_start import describe_environment
 from mae_plugin.models.patch_embed import patch_grid
+from mae_plugin.run_config import scale_for_accumulation
 from mae_plugin.safe_load import use_safe_loading
 
 from .hooks import ScheduleHook, StartingWeightsHook
@@ -59,6 +60,7 @@ def build_runner(
     if not load_from:
         _check_accumulation(cfg)
         _check_precision(cfg)
+        scale_for_accumulation(cfg)
     _check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
     _compile_loss(cfg)
     _pin_for_devices(cfg)
@@ -201,13 +203,15 @@ def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
     divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        padded = None
         for transform in dataset.get('pipeline') or []:
             if 'size' in transform:
                 padded = [side + -side % divisor for side in to_2tuple(transform.size)]
                 patch_grid(padded, patch_size)
-                _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))
             if 'Load' in transform.type and transform.get('channels', 3) != channels:
                 raise ValueError(
                     f'{loader}: {transform.type} gives {transform.get("channels", 3)} channels, '
                     f'the model takes in_channels={channels}: set `channels` of the transform'
                 )
+        if padded and loader == 'train_dataloader':
+            _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))

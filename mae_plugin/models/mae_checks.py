@@ -1,8 +1,10 @@
 """Whether the parts of a MAE fit each other, told before any worker starts."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .masking import Masking
@@ -10,6 +12,7 @@ from .pos_embed import Grid
 
 if TYPE_CHECKING:
     from .mae import MAE
+    from .vit import ViT
 
 
 def check_parts(model: 'MAE') -> None:
@@ -25,14 +28,7 @@ def check_parts(model: 'MAE') -> None:
         raise ValueError(
             f"decoder.in_dims={width} differs from the encoder's width {model.backbone.embed_dims}"
         )
-    grid = getattr(model.decoder, 'grid', model.backbone.grid)
-    if grid != model.backbone.grid:
-        height, width = (side * model.backbone.patch_size for side in grid)
-        raise ValueError(
-            f"the decoder's img_size=({height}, {width}) differs from the encoder's "
-            f'{tuple(side * model.backbone.patch_size for side in model.backbone.grid)}: give '
-            'both the same (height, width)'
-        )
+    _check_grids(getattr(model.decoder, 'grid', model.backbone.grid), model.backbone)
     embed_dims = getattr(model.decoder, 'embed_dims', None)
     if embed_dims not in (None, model.head.pred.in_features):
         raise ValueError(
@@ -93,11 +89,24 @@ def check_parts(model: 'MAE') -> None:
         grid = model.backbone.grid
         if model.masking.num_keep(grid) == grid[0] * grid[1] and model.loss_on == 'masked':
             raise nothing_masked(model.masking, grid)
-    if torch.get_default_device().type != 'meta':  # no values there
+    if model.backbone.pos_embed.device.type != 'meta':  # no values there
         # Here rather than in training, where reading values waits for the device.
-        with torch.random.fork_rng(devices=[]):
+        with torch.device('cpu'), torch.random.fork_rng(devices=[]):
             ids_keep, ids_masked = model.masking(2, model.backbone.grid, 'cpu', torch.arange(2))
-        check_mask(model.masking, ids_keep, ids_masked, model.backbone.grid)
+            check_mask(model.masking, ids_keep, ids_masked, model.backbone.grid)
+
+
+def _check_grids(grid: Grid, backbone: 'ViT') -> None:
+    """Refuse a decoder of swapped sides; tell of another size, whose positions are resized."""
+    if grid == backbone.grid:
+        return
+    theirs, ours = (
+        tuple(side * backbone.patch_size for side in sides) for sides in (grid, backbone.grid)
+    )
+    text = f"the decoder's img_size={theirs} differs from the encoder's {ours}"
+    if grid == backbone.grid[::-1]:
+        raise ValueError(f'{text}: give both the same (height, width)')
+    print_log(f'{text}: its positions are resized at every step', 'current', logging.WARNING)
 
 
 def check_mask(masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, grid: Grid) -> None:

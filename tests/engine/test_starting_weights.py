@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from tiny_run import WIDTH, mae_config
+from tiny_run import WIDTH, mae_config, tiny_config
 
 from mae_plugin.engine.runner import build_runner
 from mae_plugin.models import ViTBackbone
@@ -173,3 +173,16 @@ def test_the_same_model_starts_from_all_of_its_weights(mae_run):
     assert isinstance(runner.model.backbone, ViT)
     for name, value in runner.model.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_a_model_without_an_encoder_of_ours_starts_as_in_mmengine(tmp_path):
+    first = Config(tiny_config(tmp_path / 'first', 1, experiment_name='first'))
+    build_runner(first).train()
+    file = next((tmp_path / 'first').glob('*.pth'))
+    second = Config(tiny_config(tmp_path / 'second', 1, experiment_name='second'))
+    runner = build_runner(second, pretrained=str(file))
+    runner.load_or_resume()
+    saved = torch.load(file, weights_only=True)['state_dict']
+    assert all(
+        torch.equal(saved[name], value) for name, value in runner.model.state_dict().items()
+    )

@@ -1,6 +1,7 @@
 """Parts of a MAE that do not fit each other are named when it is built."""
 
 import pytest
+import torch
 from tiny_mae import tiny_mae
 
 from mae_plugin.models import MAE
@@ -10,8 +11,8 @@ ERRORS = {
     r"loss_on='visible': choose 'masked' \(paper\) or 'all'": dict(loss_on='visible'),
     "unknown loss 'huber': choose one of l2, l1": dict(loss='huber'),
     "decoder.in_dims=32 differs from the encoder's width 24": dict(decoder=dict(in_dims=32)),
-    r"decoder's img_size=\(16, 32\) differs from the encoder's \(16, 16\)": dict(
-        decoder=dict(img_size=(16, 32))
+    r"decoder's img_size=\(32, 16\) differs from the encoder's \(16, 32\)": dict(
+        img_size=(16, 32), decoder=dict(img_size=(32, 16))
     ),
     'head.in_dims=16 differs from decoder.embed_dims=8': dict(decoder=dict(embed_dims=8)),
     "the target's patch_size=8 differs from the encoder's 4": dict(
@@ -56,3 +57,16 @@ def test_a_preprocessor_of_another_number_of_channels_is_named():
             model.backbone, model.decoder, model.head,
             data_preprocessor=dict(type='MAEDataPreprocessor', mean=[0.0] * 2, std=[1.0] * 2),
         )  # fmt: skip
+
+
+def test_a_mae_is_built_on_any_default_device(monkeypatch):
+    # Before torch 2.7 a context was not seen here.
+    monkeypatch.setattr(torch, 'get_default_device', lambda: torch.device('cpu'))
+    monkeypatch.setattr(MAE, 'init_weights', lambda self: None)  # mmengine's reads values
+    with torch.device('meta'):
+        assert tiny_mae().backbone.pos_embed.device.type == 'meta'
+
+
+def test_a_decoder_of_another_size_is_told_but_runs():
+    model = tiny_mae(decoder=dict(img_size=32))
+    assert model.loss(torch.randn(2, 3, 16, 16))['loss'].isfinite()

@@ -145,6 +145,12 @@ def test_wrong_tables_and_folders_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         ablate.parse_args(['mask-ration', '--data-root', 'x'])
     assert 'mask-ration' in capsys.readouterr().err
+    mine = tmp_path / 'mask-ratio'
+    mine.mkdir()
+    (mine / 'row.py').touch()
+    with pytest.raises(SystemExit):
+        ablate.parse_args(['mask-ratio', str(mine), '--data-root', 'x'])
+    assert 'two tables of one name' in capsys.readouterr().err
     args = ablate.parse_args(['mask-ratio', '--data-root', str(tmp_path)])
     with pytest.raises(ValueError, match='no folder train/'):
         ablate.load_tables(args)

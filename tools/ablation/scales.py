@@ -77,7 +77,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         in_layers=_depth(decoder.get('in_layers', 1), scale.encoder_depth),
     )
     # A decoder of the user's own may take none of these.
-    takes = inspect.signature(MODELS.get(decoder['type'])).parameters
+    takes = {*inspect.signature(MODELS.get(decoder['type'])).parameters, *decoder}
     decoder.update({key: value for key, value in smaller.items() if key in takes})
     model['head']['in_dims'] = width
     masking = model.get('masking') or {}

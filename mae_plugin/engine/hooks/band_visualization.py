@@ -30,6 +30,8 @@ class BandVisualizationHook(Hook):
         interval: Validation iterations between pictures; in a test every image gets one.
         show: Open a window for each picture instead of writing it.
         wait_time: Seconds for which the window stays; 0 waits for a key.
+        test_out_dir: Where a test's pictures go; mmdet's ``--show-dir`` sets it. By default the
+            visualizer's own place below the work dir.
 
     Raises:
         ValueError: If ``bands`` are not one or three channels that exist.
@@ -43,6 +45,7 @@ class BandVisualizationHook(Hook):
         interval: int = 50,
         show: bool = False,
         wait_time: float = 0.0,
+        test_out_dir: str | None = None,
     ) -> None:
         self.channels = channels
         self.bands = display_bands(channels, bands)
@@ -50,6 +53,7 @@ class BandVisualizationHook(Hook):
         self.interval = interval
         self.show = show
         self.wait_time = wait_time
+        self.test_out_dir = test_out_dir
         self._tested = 0
 
     def after_val_iter(
@@ -78,12 +82,17 @@ class BandVisualizationHook(Hook):
 
     def _add(self, runner: Runner, split: str, sample: Any, step: int) -> None:
         try:
+            name, out_file = Path(sample.img_path).name, None
+            if split == 'test' and self.test_out_dir:
+                folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
+                out_file = str(folder / f'{name}.png')
             runner.visualizer.add_datasample(
-                f'{split}_{Path(sample.img_path).name}',
+                f'{split}_{name}',
                 self._picture(sample.img_path),
                 data_sample=sample,
                 show=self.show,
                 wait_time=self.wait_time,
+                out_file=out_file,
                 step=step,
             )
         except Exception as error:

@@ -76,17 +76,15 @@ class ScheduleHook(Hook):
 
 
 def _warn_of_repeats(runner: Runner) -> None:
-    """Warn when a step takes more images than there are."""
+    """Warn when StreamSampler, whose batches are all full, takes more images than there are."""
     loader = runner.train_dataloader
-    images = len(loader.dataset) if hasattr(loader.dataset, '__len__') else None
-    if images is None or loader.batch_size is None:
-        return
-    batch = loader.batch_size * get_world_size()
+    batch, images = getattr(loader.sampler, 'global_batch', 0), len(loader.dataset)
     if batch > images:
         runner.logger.warning(
             f'train_dataloader.batch_size={loader.batch_size} on {get_world_size()} processes '
-            f'takes {batch} images a step, and the data set holds {images}: an epoch is one step, '
-            'with images seen more than once in it; lower train_dataloader.batch_size'
+            f'takes {batch} images a step, and the data set holds {images}, so that a step sees '
+            f'some of them more than once (steps in an epoch: {len(loader)}); lower '
+            'train_dataloader.batch_size'
         )
 
 
@@ -97,7 +95,7 @@ def _tell_scaling(runner: Runner) -> None:
     batch, processes = runner.train_dataloader.batch_size, get_world_size()
     if not scaling.get('enable') or batch is None or counts == 1:
         return
-    # run_config.scale_for_accumulation divided it.
+    # build_runner divided it.
     base = scaling['base_batch_size'] * counts
     total = batch * processes * counts
     runner.logger.info(

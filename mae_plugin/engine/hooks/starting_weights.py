@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mae_plugin.checkpoint.load import adapt, check_heads, log_report
+from mae_plugin.checkpoint.load import adapt, check_heads, find_trunks, log_report
 from mae_plugin.registry import HOOKS
 
 
@@ -36,7 +36,7 @@ class StartingWeightsHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_heads(checkpoint, model, self.source)
-        if not self.fit:
+        if not self.fit or not find_trunks(model):
             return
         state = model.state_dict()
         fitted, report, _ = adapt(checkpoint, model, self.source)
