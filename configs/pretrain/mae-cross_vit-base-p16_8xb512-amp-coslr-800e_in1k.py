@@ -9,8 +9,9 @@ Cost:  5.8 instead of 9.5 billion multiply-adds an image (forward).
 Score: expected ViT-B fine-tuned on ImageNet-1k 83.5 top-1, where MAE has 83.6 in its own table
        (unverified: both as remembered from CrossMAE's table; not reproduced here). The paper's
        decoder has 12 blocks; here are 8, as in MAE. `model.decoder.depth=12` costs 6.5 billion.
-       On a small scale the linear probe is better than with MAE's decoder, and without
-       the mixtures of layers worse: configs/ablations/README.md. A run from before there were
+       On a small scale the linear probe is ahead of MAE's decoder in a short run and a point
+       behind in a longer one; without the mixtures of layers it is worse in both:
+       configs/ablations/README.md. A run from before there were
        mixtures goes on with `--cfg-options model.decoder.in_layers=1`.
 """
 
