@@ -116,7 +116,7 @@ def scale_for_accumulation(cfg: 'Config') -> None:
     """
     counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     scaling = cfg.get('auto_scale_lr')
-    if isinstance(counts, int) and counts > 1 and scaling and scaling.get('enable'):
+    if counts > 1 and scaling and scaling.get('enable'):
         scaling.base_batch_size = scaling.base_batch_size / counts
 
 

@@ -1,11 +1,10 @@
 """Run whole tables of ablations on your data, and write them beside the paper's numbers.
 
 Each row of a table is a file of configs/ablations/TABLE/, or of a folder of your own. It is
-pretrained on DATA/train (labels
-unused) with every seed, then its frozen features are scored on DATA/train and DATA/val, folders
-with one sub-folder for each class, by kNN and by a quick linear probe. Runs that tables share are
-done once, finished runs are kept in OUT/results.jsonl and never repeated: interrupt and start
-again as you like.
+pretrained on DATA/train (labels unused) with every seed, then its frozen features are scored on
+DATA/train and DATA/val, folders with one sub-folder for each class, by kNN and by a quick linear
+probe. Runs that tables share are done once, finished runs are kept in OUT/results.jsonl and never
+repeated: interrupt and start again as you like.
 
     python tools/make_class_folders.py --out data/classes
     python tools/ablate.py mask-ratio decoder-depth --data-root data/classes --jobs 2

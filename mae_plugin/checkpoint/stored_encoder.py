@@ -11,6 +11,8 @@ from mae_plugin.models.pos_embed import Grid
 from mae_plugin.models.vit import parse_arch
 from mae_plugin.stored_config import literal_config
 
+from .fit import sizes
+
 # Backbones whose `arch` means what it means here.
 _OWN_TYPES = ('ViT', 'ViTBackbone')
 # No config, or one that describes something else.
@@ -42,11 +44,10 @@ def stored_heads(
         backbone = _backbone(content)
         kind = str(backbone['type']).split('.')[-1]
         arch = parse_arch(backbone.get('arch', 'base'))
-        width = encoder['patch_embed.proj.weight'].shape[0]
-        depth = len({name.split('.')[1] for name in encoder if name.startswith('blocks.')})
+        size = sizes(encoder)
     except _UNUSABLE:
         return None
-    fits = (arch.embed_dims, arch.num_layers) == (width, depth)
+    fits = (arch.embed_dims, arch.num_layers) == (size.width, size.depth)
     is_own = kind in _OWN_TYPES and root.endswith('backbone.')
     return arch.num_heads if fits and is_own else None
 

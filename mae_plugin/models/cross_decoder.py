@@ -110,7 +110,7 @@ class CrossAttentionDecoder(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:
-        """Initialise as MAE's decoder; the mixtures are normal(0, 1 / layers), as the official."""
+        """Initialise as MAE's decoder; the mixtures are normal, of variance 1 / in_layers."""
         self.apply(init_linear_and_norm)
         nn.init.normal_(self.mask_token, std=0.02)
         if self.mix is not None:

@@ -21,7 +21,7 @@ def build_part(part: dict | nn.Module) -> nn.Module:
         return part
     cls = part.get('type')
     if isinstance(cls, str):
-        cls = MODELS.get(cls) or MODELS.get(f'mae_plugin.{cls}')
+        cls = MODELS.get(cls)
     if inspect.isclass(cls):
         _check_arguments(cls, set(part) - {'type', '_scope_'})
     return MODELS.build({'_scope_': 'mae_plugin', **part})

@@ -56,29 +56,23 @@ class BandVisualizationHook(Hook):
         self.test_out_dir = test_out_dir
         self._tested = 0
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
         outputs: Sequence | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Draw the first image of every ``interval``-th batch."""
-        step = runner.iter + batch_idx
-        if self.draw and outputs and step % self.interval == 0:
-            self._add(runner, 'val', outputs[0], step)
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Draw every image."""
-        for sample in outputs or () if self.draw else ():
-            self._tested += 1
-            self._add(runner, 'test', sample, self._tested)
+        """Draw the first image of every ``interval``-th validation batch, and all of a test."""
+        if not self.draw or not outputs or mode == 'train':
+            return
+        if mode == 'test':
+            for sample in outputs:
+                self._tested += 1
+                self._add(runner, mode, sample, self._tested)
+        elif (step := runner.iter + batch_idx) % self.interval == 0:
+            self._add(runner, mode, outputs[0], step)
 
     def _add(self, runner: Runner, split: str, sample: Any, step: int) -> None:
         try:

@@ -35,8 +35,10 @@ class StartingWeightsHook(Hook):
             ValueError: If the file's encoder does not cover the model's.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        check_heads(checkpoint, model, self.source)
-        if not self.fit or not find_trunks(model):
+        if not find_trunks(model):
+            return
+        if not self.fit:
+            check_heads(checkpoint, model, self.source)
             return
         state = model.state_dict()
         fitted, report, _ = adapt(checkpoint, model, self.source)
