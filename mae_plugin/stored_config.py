@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.registry import MODELS
-from mae_plugin.safe_load import safe_load
 
 
 def literal_config(text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from mae_plugin.run_config import follow_classes, set_data_root
+from mae_plugin.cli.run_config import follow_classes, set_data_root
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'configs/classification'

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from mmengine.config import Config
 
+from mae_plugin.arch import ARCHS
 from mae_plugin.engine.runner import _check_images, _check_schedule
-from mae_plugin.models.vit import ARCHS
 
 ROOT = Path(__file__).resolve().parents[1]
 FRONT_DOOR = ROOT / 'configs' / 'mae_vit-b_pretrain.py'

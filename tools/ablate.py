@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 from ablation.results import Results, Row, draw, markdown, write_csv  # noqa: E402
 from ablation.scales import SCALES, shrink  # noqa: E402
 
-from mae_plugin.run_config import parse_value, set_data_root, user_errors  # noqa: E402
+from mae_plugin.cli.run_config import parse_value, set_data_root, user_errors  # noqa: E402
 
 TABLES = ROOT / 'configs/ablations'
 ONE_RUN = ROOT / 'tools/ablation/one_run.py'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.run_config import user_errors
+from mae_plugin.cli.run_config import user_errors
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write the shards and their index."""
     args = parse_args(argv)
-    from mae_plugin.run_config import user_errors
+    from mae_plugin.cli.run_config import user_errors
 
     with user_errors():
         make_shards(args.source, args.target, args.per_shard, args.seed, not args.no_labels)
@@ -58,7 +58,7 @@ def make_shards(
     from rich.progress import track
 
     from mae_plugin.datasets.image_folder import EXTENSIONS, ImageFolder
-    from mae_plugin.datasets.shard_index import ShardIndex
+    from mae_plugin.datasets.shards.shard_index import ShardIndex
 
     if per_shard < 1:
         raise ValueError(f'--per-shard {per_shard} must be at least 1')

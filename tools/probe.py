@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.run_config import user_errors
+from mae_plugin.cli.run_config import user_errors
 
 if TYPE_CHECKING:
     from torch import nn

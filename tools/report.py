@@ -13,7 +13,7 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.run_config import user_errors
+from mae_plugin.cli.run_config import user_errors
 
 
 def main() -> None:

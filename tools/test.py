@@ -15,7 +15,7 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.run_config import add_common_arguments, load_config, user_errors
+from mae_plugin.cli.run_config import add_common_arguments, load_config, user_errors
 
 
 def parse_args() -> Namespace:

@@ -15,13 +15,8 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.light_start import hidden, spare_the_compiler
-from mae_plugin.run_config import (
-    add_common_arguments,
-    load_config,
-    set_precision,
-    user_errors,
-)
+from mae_plugin.cli.light_start import hidden, spare_the_compiler
+from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 
 
 def parse_args() -> Namespace:

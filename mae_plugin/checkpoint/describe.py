@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mae_plugin.arch import ARCHS
+from mae_plugin.geometry import Grid, sincos_pos_embed
 from mae_plugin.models.cross_decoder import CrossAttentionDecoder
 from mae_plugin.models.decoder import MAEDecoder
+from mae_plugin.models.dense.vit_backbone import ViTBackbone
 from mae_plugin.models.mae import MAE
 from mae_plugin.models.masking import RandomMasking
-from mae_plugin.models.pos_embed import Grid, sincos_pos_embed
 from mae_plugin.models.reconstruction_head import ReconstructionHead
 from mae_plugin.models.targets import PixelTarget
-from mae_plugin.models.vit import ARCHS, ViT
-from mae_plugin.models.vit_backbone import ViTBackbone
+from mae_plugin.models.vit import ViT
 
 from .fit import Sizes, sizes
 from .load import adapt

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mae_plugin.engine.atomic import atomic_write
+from mae_plugin.files import atomic_write
 
 from . import formats
 from .fit import fold_layer_scale

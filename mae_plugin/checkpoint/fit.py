@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mae_plugin.models.pos_embed import Grid
-from mae_plugin.models.vit import ARCHS, ViT
+from mae_plugin.arch import ARCHS
+from mae_plugin.geometry import Grid
+from mae_plugin.models.vit import ViT
 
 from .report import shorten
 from .resize import fit_pos_embed, resize_channels, resize_patch_projection, resize_rel_pos

@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from mae_plugin.safe_load import safe_load, use_safe_loading
+from mae_plugin.checkpoint.safe_load import safe_load, use_safe_loading
 
 from .formats import NO_WEIGHTS
 

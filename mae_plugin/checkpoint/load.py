@@ -7,10 +7,10 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mae_plugin.addresses import local_copy
-from mae_plugin.models.pos_embed import Grid
+from mae_plugin.checkpoint.addresses import local_copy
+from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.geometry import Grid
 from mae_plugin.models.vit import ViT
-from mae_plugin.safe_load import safe_load
 
 from .fit import SCALED, fit_encoder, require_heads
 from .recognise import Recognised, recognise

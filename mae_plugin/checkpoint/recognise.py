@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_plugin.models.pos_embed import Grid
+from mae_plugin.geometry import Grid
 
 from .formats import FORMATS, HARMLESS, INSIDE_ENCODER, NO_WEIGHTS, SECOND_COPY, Format
 from .report import shorten
@@ -73,7 +73,7 @@ def recognise(
     """Recognise a checkpoint from its keys and give the encoder our names.
 
     Args:
-        content: What :func:`mae_plugin.safe_load.safe_load` returned, or a state dict.
+        content: What :func:`mae_plugin.checkpoint.safe_load.safe_load` returned, or a state dict.
         prefix: Read the encoder under this prefix alone (``'backbone.'``); anywhere when None.
         prefer: Of several encoders take the one under this prefix, if there is one.
         drop_position_bias: Leave out relative position biases that a plain ViT cannot represent.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_plugin.models.pos_embed import Grid, resize_pos_embed
+from mae_plugin.geometry import Grid, resize_pos_embed
 
 
 def fit_pos_embed(

@@ -6,9 +6,8 @@ from typing import Any
 from mmengine.utils import to_2tuple
 from torch import Tensor
 
-from mae_plugin.models.patch_embed import patch_grid
-from mae_plugin.models.pos_embed import Grid
-from mae_plugin.models.vit import parse_arch
+from mae_plugin.arch import parse_arch
+from mae_plugin.geometry import Grid, patch_grid
 from mae_plugin.stored_config import literal_config
 
 from .fit import sizes

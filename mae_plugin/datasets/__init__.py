@@ -3,10 +3,10 @@
 from mae_plugin.datasets.collate import stack_collate
 from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.image_folder import ImageFolder
-from mae_plugin.datasets.image_shards import ImageShards
 from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.sampler import StreamSampler
+from mae_plugin.datasets.shards.image_shards import ImageShards
 from mae_plugin.datasets.transforms import (
     LoadFixedCrop,
     LoadRandomResizedCrop,

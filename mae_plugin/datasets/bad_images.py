@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch.utils.data import get_worker_info
 
-from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 
 # The machine's fault, not the file's: such errors end the run as they are.
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

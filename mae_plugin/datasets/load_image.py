@@ -6,8 +6,8 @@ import numpy as np
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from mae_plugin.datasets.decode import MAX_BYTES, decode
-from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.decoding.decode import MAX_BYTES, decode
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.registry import TRANSFORMS
 
 
@@ -16,7 +16,7 @@ class LoadImage:
     """Stands where mmcv's ``LoadImageFromFile`` does, for bands, grey, 16 bits and ``.npy``.
 
     Every file becomes what the encoder saw of it in pretraining, by the rules of
-    :mod:`mae_plugin.datasets.decode`: ``dict(type='mae_plugin.LoadImage', channels=12)``.
+    :mod:`mae_plugin.datasets.decoding.decode`: ``dict(type='mae_plugin.LoadImage', channels=12)``.
 
     Three channels are given in reverse, BGR for colours, because the hosts' preprocessors expect
     what OpenCV reads: their ``bgr_to_rgb=True`` (mmpretrain: ``to_rgb=True``) restores the order

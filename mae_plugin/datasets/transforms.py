@@ -15,7 +15,7 @@ from mae_plugin.datasets.crops import (
     random_resized_box,
     resize,
 )
-from mae_plugin.datasets.decode import MAX_BYTES, ImageSource
+from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource
 from mae_plugin.registry import TRANSFORMS
 
 _INTERPOLATIONS = ('bicubic', 'bilinear')
@@ -30,7 +30,7 @@ class CropLoader:
         exact (bool): Decode at full size and resize by Pillow's arithmetic. Otherwise a JPEG is
             decoded at 1/2, 1/4 or 1/8 where the crop stays at least as large as the result, with
             the cheaper chroma upsampling, and torch resizes: 2 to 4 times faster.
-        channels (int): Channels of the result; see :mod:`mae_plugin.datasets.decode`.
+        channels (int): Channels of the result; see :mod:`mae_plugin.datasets.decoding.decode`.
         background (int): Grey value behind transparent pixels.
         max_bytes (int): Images that decode to more are refused.
 

@@ -22,15 +22,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mae_plugin.engine.atomic import (
-    DEEPSPEED_WEIGHTS,
-    sync_folder,
-    temporary_name,
-    write_checkpoint,
-)
+from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, write_checkpoint
+from mae_plugin.files import sync_folder, temporary_name
 from mae_plugin.models.block import Block
 from mae_plugin.registry import FUNCTIONS, STRATEGIES
-from mae_plugin.safe_load import safe_load
 
 
 @FUNCTIONS.register_module()

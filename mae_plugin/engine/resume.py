@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, find_damage
-from mae_plugin.safe_load import safe_load
 
 # How long a network disk may take to show one machine what another has written, in seconds.
 _DISK_LAG = 60

@@ -13,10 +13,10 @@ from mmengine.runner import Runner
 from mmengine.runner import runner as mmengine_runner
 from mmengine.utils import to_2tuple
 
-from mae_plugin.light_start import describe_environment
-from mae_plugin.models.patch_embed import patch_grid
-from mae_plugin.run_config import scale_for_accumulation
-from mae_plugin.safe_load import use_safe_loading
+from mae_plugin.checkpoint.safe_load import use_safe_loading
+from mae_plugin.cli.light_start import describe_environment
+from mae_plugin.cli.run_config import scale_for_accumulation
+from mae_plugin.geometry import patch_grid
 
 from .hooks import ScheduleHook, StartingWeightsHook
 from .launch import prepare_launch

@@ -7,11 +7,12 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from mae_plugin.arch import ARCHS
 from mae_plugin.checkpoint.fit import Sizes, sizes
 from mae_plugin.checkpoint.load import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.recognise import recognise
-from mae_plugin.datasets.preprocessor import MAEDataPreprocessor
-from mae_plugin.models.vit import ARCHS, ViT
+from mae_plugin.models.preprocessor import MAEDataPreprocessor
+from mae_plugin.models.vit import ViT
 from mae_plugin.stored_config import literal_config
 
 

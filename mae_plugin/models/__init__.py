@@ -1,20 +1,20 @@
 """See mae_plugin.registry: importing this package registers its parts."""
 
-from mae_plugin.datasets.preprocessor import MAEDataPreprocessor
+from mae_plugin.models.dense.feature_pyramid import BlockGroupPyramid, SimpleFeaturePyramid
+from mae_plugin.models.dense.layer_norm import LayerNorm2d
+from mae_plugin.models.dense.map_norm import MapNorm
+from mae_plugin.models.dense.vit_backbone import ViTBackbone
+from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.torchvision_compat import keep_torchvision_importable
 
 from .cross_decoder import CrossAttentionDecoder
 from .decoder import MAEDecoder
-from .feature_pyramid import BlockGroupPyramid, SimpleFeaturePyramid
-from .layer_norm import LayerNorm2d
 from .mae import MAE
-from .map_norm import MapNorm
 from .masking import BlockMasking, GridMasking, RandomMasking
 from .reconstruction_head import ReconstructionHead
 from .targets import PCATarget, PixelTarget, TokenTarget
 from .token_pool import TokenPool
 from .vit import ViT
-from .vit_backbone import ViTBackbone
 
 __all__ = [
     'MAE',

@@ -6,12 +6,11 @@ from mmengine.model import BaseModule
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
+from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_embed
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
 from .linear import Linear
-from .patch_embed import patch_grid
-from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
 
 
 @MODELS.register_module()

@@ -12,12 +12,13 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mae_plugin.geometry import patch_grid
+from mae_plugin.models.patch_embed import unpatchify
 from mae_plugin.registry import MODELS
 
 from .mae_checks import check_parts, nothing_masked
 from .masking import RandomMasking, mask_from_ids, restore_ids
 from .parts import build_part
-from .patch_embed import patch_grid, unpatchify
 
 
 class Reconstruction(NamedTuple):

@@ -7,8 +7,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mae_plugin.geometry import Grid
+
 from .masking import Masking
-from .pos_embed import Grid
 
 if TYPE_CHECKING:
     from .mae import MAE

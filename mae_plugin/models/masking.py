@@ -10,9 +10,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mae_plugin.geometry import Grid
 from mae_plugin.registry import MODELS
-
-from .pos_embed import Grid
 
 
 def _wrap(constant: int) -> int:

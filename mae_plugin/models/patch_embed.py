@@ -1,33 +1,11 @@
 """Images to patches and back, and the linear patch projection."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from mae_plugin.geometry import Grid, patch_grid
+
 from .linear import linear
-from .pos_embed import Grid
-
-
-def patch_grid(size: Sequence[int], patch_size: int) -> Grid:
-    """Patch grid (h, w) of an image of ``size`` (H, W).
-
-    Raises:
-        ValueError: If the image is smaller than a patch, or not divisible by it.
-    """
-    height, width = size
-    if height < patch_size or width < patch_size:
-        raise ValueError(
-            f'image of {height}x{width} is smaller than one patch of {patch_size}x{patch_size}: '
-            'use larger images (the `size` of the transform) or a smaller `patch_size`'
-        )
-    if height % patch_size or width % patch_size:
-        near = tuple(max(1, round(side / patch_size)) * patch_size for side in (height, width))
-        raise ValueError(
-            f'image of {height}x{width} is not divisible by patch_size={patch_size}: '
-            f"set the transform's `size` to {near} (H, W) or change `patch_size`"
-        )
-    return height // patch_size, width // patch_size
 
 
 def _split(images: Tensor, patch_size: int) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mae_plugin.geometry import patch_grid
+from mae_plugin.models.patch_embed import patchify
 from mae_plugin.registry import MODELS
 
 from .parts import build_part
-from .patch_embed import patch_grid, patchify
 
 
 @MODELS.register_module()

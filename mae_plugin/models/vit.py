@@ -1,59 +1,17 @@
 """The Vision Transformer trunk: MAE's encoder, the classifier's backbone, the dense backbone."""
 
-from typing import NamedTuple
-
 import torch
 from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
+from mae_plugin.arch import parse_arch
+from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_embed
+from mae_plugin.models.patch_embed import PatchEmbed
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
 from .freeze import check_frozen_stages, freeze
-from .patch_embed import PatchEmbed, patch_grid
-from .pos_embed import Grid, resize_pos_embed, sincos_pos_embed
-
-
-class Arch(NamedTuple):
-    """Numbers of one ViT size."""
-
-    embed_dims: int
-    num_layers: int
-    num_heads: int
-    mlp_ratio: float = 4.0
-
-
-ARCHS = {
-    'tiny': Arch(192, 12, 3),
-    'small': Arch(384, 12, 6),
-    'base': Arch(768, 12, 12),
-    'large': Arch(1024, 24, 16),
-    'huge': Arch(1280, 32, 16),
-}
-
-
-def parse_arch(arch: str | dict) -> Arch:
-    """Numbers of ``arch``, a name of :data:`ARCHS` or a dict with :class:`Arch`'s fields.
-
-    Raises:
-        ValueError: If the name is unknown, or the dict's keys are not the right ones.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(
-                f"unknown arch '{arch}': choose one of {', '.join(ARCHS)}, or give a dict with "
-                f'{", ".join(Arch._fields)}'
-            )
-        return ARCHS[arch]
-    unknown = set(arch) - set(Arch._fields)
-    missing = {'embed_dims', 'num_layers', 'num_heads'} - set(arch)
-    if unknown or missing:
-        raise ValueError(
-            f'arch={dict(arch)}: needs embed_dims, num_layers, num_heads and optionally '
-            f'mlp_ratio; missing {sorted(missing)}, unknown {sorted(unknown)}'
-        )
-    return Arch(**arch)
 
 
 @MODELS.register_module()

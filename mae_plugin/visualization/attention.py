@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_plugin.models.patch_embed import patch_grid
+from mae_plugin.geometry import patch_grid
 from mae_plugin.models.vit import ViT
 
 from .reconstruction import tile

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_plugin.datasets.decode import ImageSource
-from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.decoding.decode import ImageSource
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.transforms import LoadFixedCrop
 from mae_plugin.models.vit import ViT
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_plugin.geometry import patch_grid
 from mae_plugin.models.mae import MAE
-from mae_plugin.models.patch_embed import patch_grid
 
 GAP = 4  # pixels between panels
 GREY = 127  # of removed patches

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.geometry import resize_pos_embed
 from mae_plugin.models import MAE, ViT, ViTBackbone
-from mae_plugin.models.pos_embed import resize_pos_embed
 
 from . import peers
 from .models import mae, save, vit

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from mae_plugin.checkpoint import load_pretrained
 from mae_plugin.checkpoint.load import load_init_cfg
 from mae_plugin.checkpoint.recognise import flatten
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.models import ViT
-from mae_plugin.safe_load import safe_load
 
 from . import peers
 from .models import Shell, save, unchanged, vit, weights

@@ -11,7 +11,7 @@ from mae_plugin.checkpoint.resize import (
     resize_patch_projection,
     resize_rel_pos,
 )
-from mae_plugin.models.pos_embed import sincos_pos_embed
+from mae_plugin.geometry import sincos_pos_embed
 
 
 def test_positions_square_as_timm():

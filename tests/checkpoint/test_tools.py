@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.models import CrossAttentionDecoder, PixelTarget, ReconstructionHead, ViT
-from mae_plugin.safe_load import safe_load
 
 from . import peers
 from .models import Shell, mae, our_run, save, vit

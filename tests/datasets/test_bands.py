@@ -8,8 +8,8 @@ import tifffile
 from photos import encode, photo
 from PIL import Image
 
-from mae_plugin.datasets.decode import ImageSource, decode
-from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.decoding.decode import ImageSource, decode
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 
 
 def bands(count: int, dtype=np.uint8) -> np.ndarray:

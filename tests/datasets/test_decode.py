@@ -10,8 +10,8 @@ from broken_images import write_broken_images
 from photos import encode, photo
 from PIL import Image, ImageOps
 
-from mae_plugin.datasets.decode import ImageSource, decode
-from mae_plugin.datasets.raw_image import BadImageError
+from mae_plugin.datasets.decoding.decode import ImageSource, decode
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 
 LOSSLESS = ('PNG', 'BMP', 'TIFF', 'WEBP', 'PPM')
 OPTIONS = {'WEBP': dict(lossless=True, exact=True)}

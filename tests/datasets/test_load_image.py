@@ -12,9 +12,9 @@ from mmengine.registry import TRANSFORMS, init_default_scope
 from photos import encode, photo
 from PIL import Image
 
-from mae_plugin.datasets.decode import decode
+from mae_plugin.datasets.decoding.decode import decode
+from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.load_image import LoadImage
-from mae_plugin.datasets.raw_image import BadImageError
 
 
 def values(bands, dtype, top):

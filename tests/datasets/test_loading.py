@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from mae_plugin.datasets import ImageFolder, StreamSampler, stack_collate
 from mae_plugin.datasets.bad_images import BadImages, TooManyBadImages
-from mae_plugin.datasets.preprocessor import MAEDataPreprocessor
 from mae_plugin.datasets.randomness import sample_key, sample_rng
+from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.registry import MODELS
 
 PIPELINE = [

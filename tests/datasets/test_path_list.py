@@ -11,7 +11,7 @@ import pytest
 from photos import touch
 
 from mae_plugin.datasets import ImageFolder
-from mae_plugin.datasets.decode import ImageSource
+from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.datasets.path_list import FolderListing, PathList, list_folder
 
 

@@ -8,8 +8,9 @@ import torch
 from tars import pack, shards
 from torch.utils.data import DataLoader
 
-from mae_plugin.datasets import StreamSampler, shard_store, stack_collate
-from mae_plugin.datasets.shard_store import ShardError
+from mae_plugin.datasets import StreamSampler, stack_collate
+from mae_plugin.datasets.shards import shard_store
+from mae_plugin.datasets.shards.shard_store import ShardError
 
 
 @pytest.fixture(autouse=True)

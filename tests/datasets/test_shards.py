@@ -11,8 +11,8 @@ from tars import make_shards, pack, shards, write_tar
 from torch.utils.data import DataLoader
 
 from mae_plugin.datasets import ImageFolder, StreamSampler, stack_collate
-from mae_plugin.datasets.shard_index import ShardIndex, is_safe_name
-from mae_plugin.datasets.shard_store import expand_shards, shard_name
+from mae_plugin.datasets.shards.shard_index import ShardIndex, is_safe_name
+from mae_plugin.datasets.shards.shard_store import expand_shards, shard_name
 
 
 @pytest.fixture(autouse=True)

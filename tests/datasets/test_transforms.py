@@ -15,7 +15,7 @@ from mae_plugin.datasets import (
     LoadResizeCenterCrop,
     PackInputs,
 )
-from mae_plugin.datasets.decode import ImageSource
+from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.registry import TRANSFORMS
 
 

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from tiny_run import build_runner, tiny_config
 
-from mae_plugin.engine.atomic import atomic_write, find_damage, write_checkpoint
+from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.engine.atomic import find_damage, write_checkpoint
 from mae_plugin.engine.fsdp import _write_folder
 from mae_plugin.engine.resume import agree_on_resume, find_resumable, resolve_resume
-from mae_plugin.safe_load import safe_load
+from mae_plugin.files import atomic_write
 
 
 def saved(tmp_path, name='a.pth', iteration=1, **content):

@@ -15,8 +15,8 @@ from PIL import Image
 from processes import REPO, finish, free_port, run, start, wait_for
 from tiny_run import WIDTH, log_lines, mae_config, tiny_config
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.engine.resume import find_resumable
-from mae_plugin.safe_load import safe_load
 
 
 def without_key_bias(weights):
@@ -181,8 +181,8 @@ def test_all_processes_resume_from_what_rank_0_found(tmp_path):
     assert largest_difference(final['state_dict'], expected['state_dict']) == 0
 
 
-# The other machine takes a minute more: tools/fault_table.py has it.
-IN_TABLE = pytest.mark.skipif('FAULT_KILLS' not in os.environ, reason='tools/fault_table.py')
+# The other machine takes a minute more: tools/dev/fault_table.py has it.
+IN_TABLE = pytest.mark.skipif('FAULT_KILLS' not in os.environ, reason='tools/dev/fault_table.py')
 
 
 @pytest.mark.parametrize('lost', [1, pytest.param(0, marks=IN_TABLE)])

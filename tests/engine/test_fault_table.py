@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'dev'))
 from fault_rows import ROWS
 from fault_table import write_rows
 

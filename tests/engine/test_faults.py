@@ -1,6 +1,6 @@
 """The fault table: each test injects a real fault into a real run, in a process of its own.
 
-``tools/fault_table.py`` runs them, more kills included, and writes the table.
+``tools/dev/fault_table.py`` runs them, more kills included, and writes the table.
 """
 
 import os
@@ -17,8 +17,8 @@ from mmengine.config import Config
 from processes import REPO, finish, run, start, wait_for
 from tiny_run import log_lines, mae_config, tiny_config
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.engine.resume import find_resumable
-from mae_plugin.safe_load import safe_load
 
 KILLS = int(os.environ.get('FAULT_KILLS', '3'))
 

@@ -18,10 +18,10 @@ from tiny_run import (
     validating,
 )
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.engine.hooks import PreemptionHook
 from mae_plugin.engine.resume import find_resumable
-from mae_plugin.safe_load import safe_load
 
 
 def guarded(work_dir, poison, max_in_row=3, dropout=0.0, **changes):

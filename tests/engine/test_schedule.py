@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from tiny_run import tiny_config
 
+from mae_plugin.cli.run_config import override
 from mae_plugin.engine.runner import build_runner
-from mae_plugin.run_config import override
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=True)
 SCHEDULES = {

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from processes import REPO
 from tiny_run import build_runner, log_lines, mae_config
 
-from mae_plugin.data_root import set_data_root
+from mae_plugin.cli.data_root import set_data_root
 from mae_plugin.engine.resume import find_resumable
 from mae_plugin.registry import DATASETS
 

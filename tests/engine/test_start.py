@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from mmengine.visualization import Visualizer
 
+from mae_plugin.cli.light_start import describe_environment, hidden
 from mae_plugin.engine.visualizer import LazyVisualizer
-from mae_plugin.light_start import describe_environment, hidden
 
 ROOT = Path(__file__).parents[2]
 # A life of an optimizer, with its state saved and loaded, then of a compiled model.
 OPTIMIZE = """
 import copy, sys, torch
-from mae_plugin.light_start import spare_the_compiler
+from mae_plugin.cli.light_start import spare_the_compiler
 if sys.argv[2] == 'spared':
     spare_the_compiler()
 weight = torch.nn.Parameter(torch.linspace(-1, 1, 6))
@@ -49,7 +49,7 @@ def test_hidden_packages_cannot_be_imported_inside_and_can_afterwards():
 def test_environment_names_torchvision_without_importing_it():
     code = (
         'import sys\n'
-        'from mae_plugin.light_start import describe_environment\n'
+        'from mae_plugin.cli.light_start import describe_environment\n'
         'facts = describe_environment()\n'
         'print(facts["TorchVision"], "torchvision" in sys.modules)\n'
     )

@@ -11,9 +11,9 @@ from processes import REPO, run
 from tiny_run import log_lines, mae_config, tiny_config
 from torch import nn
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.engine.resume import find_resumable, resolve_resume
 from mae_plugin.engine.zero import DeepSpeedOptimWrapper, DeepSpeedStrategy, refuse_code
-from mae_plugin.safe_load import safe_load
 
 WEIGHTS = 'mp_rank_00_model_states.pt'
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mae_plugin.datasets.preprocessor import MAEDataPreprocessor
 from mae_plugin.evaluation.encoder import load_encoder, patch_features, random_encoder
 from mae_plugin.evaluation.features import (
     evaluate_folders,
@@ -14,6 +13,7 @@ from mae_plugin.evaluation.features import (
     labelled_loader,
 )
 from mae_plugin.models import MAE, ViT
+from mae_plugin.models.preprocessor import MAEDataPreprocessor
 
 ARCH = dict(embed_dims=24, num_layers=2, num_heads=3)
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mae_plugin.models.patch_embed import PatchEmbed, patch_grid, patchify, unpatchify
+from mae_plugin.geometry import patch_grid
+from mae_plugin.models.patch_embed import PatchEmbed, patchify, unpatchify
 
 shapes = dict(
     h=st.integers(1, 5),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mae_plugin.models.rel_pos import (
+from mae_plugin.models.dense.rel_pos import (
     attention_with_bias_matrix,
     attention_with_positions,
     offset_table,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mae_plugin.arch import ARCHS, parse_arch
 from mae_plugin.models import MAEDecoder, ReconstructionHead, ViT
-from mae_plugin.models.vit import ARCHS, parse_arch
 
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=3)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mae_plugin.models.window import window_partition, window_unpartition
+from mae_plugin.models.dense.window import window_partition, window_unpartition
 
 
 @pytest.mark.parametrize('grid', [(4, 6), (5, 7), (1, 2), (3, 3)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools' / 'dev'))
 
 import benchmark
 from benchmarks import data_contestants as contestants

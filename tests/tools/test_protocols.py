@@ -14,9 +14,9 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.models import ViT
 from mae_plugin.registry import MODELS
-from mae_plugin.safe_load import safe_load
 
 PLAYGROUND = Path(__file__).resolve().parents[2] / 'configs/playground'
 

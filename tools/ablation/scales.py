@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mae_plugin.models.vit import parse_arch
+from mae_plugin.arch import parse_arch
 from mae_plugin.registry import MODELS
 
 

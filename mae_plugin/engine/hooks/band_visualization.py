@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mae_plugin.datasets.decode import decode
+from mae_plugin.datasets.decoding.decode import decode
 from mae_plugin.registry import HOOKS
 from mae_plugin.visualization.reconstruction import display_bands, to_display
 

@@ -9,9 +9,9 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
-from mae_plugin.engine.atomic import atomic_write, temporary_name
+from mae_plugin.checkpoint.safe_load import safe_load, use_safe_loading
+from mae_plugin.files import atomic_write, temporary_name
 from mae_plugin.registry import HOOKS
-from mae_plugin.safe_load import safe_load, use_safe_loading
 
 
 @HOOKS.register_module()

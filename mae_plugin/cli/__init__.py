@@ -1,0 +1,1 @@
+"""Command lines and the preparation of a run."""

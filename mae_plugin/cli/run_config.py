@@ -1,0 +1,180 @@
+"""What the command line changes in a run's config, and how its errors are told."""
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mae_plugin.cli.data_root import LOADERS, follow_classes, refuse_hidden_classes, set_data_root
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# Between the tracebacks of a chained error, and a frame of one, as Python prints them.
+_CHAIN = re.compile(r'\n\n(?:The above exception was|During handling of the above) .*\n\n')
+_FRAME = re.compile(r'^  File "(.+)", line \d+, in .+$', re.M)
+
+
+def parse_value(text: str) -> object:
+    """A number, boolean, None, list, tuple or dict as Python writes it; other text as it is."""
+    from ast import literal_eval
+
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        named = {'true': True, 'false': False, 'none': None}
+        if text.lower() in named:
+            return named[text.lower()]
+        return [parse_value(part) for part in text.split(',')] if ',' in text else text
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Arguments that training and testing share, named as in OpenMMLab's tools."""
+    parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go')
+    parser.add_argument(
+        '--data-root', metavar='DIR', help='your images: a folder, searched recursively'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_dataloader.batch_size=64',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+
+
+def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
+    """Read the config that ``args`` names and apply the common arguments to it.
+
+    Args:
+        args: Command line.
+        loaders: The data loaders that the run uses.
+
+    Raises:
+        ValueError: If the file is missing or no whole config, an option cannot be applied, or the
+            folder of ``--data-root`` lacks what a loader needs.
+    """
+    from mmengine.config import Config
+
+    if not Path(args.config).is_file():
+        raise ValueError(f"no config file '{args.config}': see configs/ for those that exist")
+    cfg = Config.fromfile(args.config)
+    if 'model' not in cfg:
+        raise ValueError(f'{args.config} has no model: it is a part that other configs inherit')
+    for option in args.cfg_options:
+        override(cfg, option)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = f'work_dirs/{Path(args.config).stem}'
+    if args.data_root:
+        set_data_root(cfg, args.data_root, loaders)
+        follow_classes(cfg, args.data_root)
+    refuse_hidden_classes(cfg, loaders)
+    return cfg
+
+
+def override(cfg: 'Config', option: str) -> None:
+    """Apply one KEY=VALUE of ``--cfg-options``.
+
+    Raises:
+        ValueError: If it is not of that form, or the config has no such place.
+    """
+    key, equals, value = option.partition('=')
+    if not equals:
+        raise ValueError(f"--cfg-options '{option}' is not KEY=VALUE")
+    try:
+        cfg.merge_from_dict({key: parse_value(value)})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"--cfg-options '{option}' does not fit: {error.args[0]}") from error
+
+
+def set_precision(cfg: 'Config', precision: str) -> None:
+    """Choose 'bfloat16' (where the device has it), 'float16' or 'float32' for training."""
+    wrapper = cfg.optim_wrapper
+    for key in ('dtype', 'loss_scale'):
+        wrapper.pop(key, None)
+    if precision == 'bfloat16':
+        wrapper.type = 'mae_plugin.BFloat16OptimWrapper'
+    elif precision == 'float16':
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.update(dtype='float16', loss_scale='dynamic')
+    else:
+        wrapper.type = 'OptimWrapper'
+
+
+def scale_for_accumulation(cfg: 'Config') -> None:
+    """Let the learning rate follow the true global batch when gradients are accumulated.
+
+    mmengine scales by batch size and processes alone; here ``accumulative_counts`` counts too.
+    """
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    scaling = cfg.get('auto_scale_lr')
+    if counts > 1 and scaling and scaling.get('enable'):
+        scaling.base_batch_size = scaling.base_batch_size / counts
+
+
+def _own_error(error: BaseException | None) -> BaseException | None:
+    """The error that our own code raised on purpose, under what others wrapped around it.
+
+    mmengine's registry raises anew, with 'class `X` in path: ' before the message, once per level.
+    """
+    while error is not None and not _from_this_project(error):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _from_this_project(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return traceback is not None and _is_ours(traceback.tb_frame.f_code.co_filename)
+
+
+def _is_ours(file: str) -> bool:
+    here = Path(__file__).resolve().parents[1]
+    return any(Path(file).resolve().is_relative_to(home) for home in (here, here.parent / 'tools'))
+
+
+def _words_from_worker(text: str) -> str | None:
+    """What our own code said in a data worker; None if this is no error of ours from there.
+
+    torch raises a worker's error anew in the main process, of the same type, with that process's
+    traceback as its text. The tracebacks of a chain come innermost first.
+    """
+    if not text.startswith('Caught '):
+        return None
+    for traceback in reversed(_CHAIN.split(text)):
+        frames = list(_FRAME.finditer(traceback))
+        if frames and _is_ours(frames[-1][1]):
+            # Quoted source is indented; the error's type and words are not.
+            words = re.search(r'^[\w.]+: (.*)', traceback[frames[-1].end() :], re.M | re.S)
+            return words[1].strip() if words else None
+    return None
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Tell an error of the user's input that our code raised in one line, and exit with status 2.
+
+    It may come from a data worker. Errors of anyone else's code keep their traceback: they are
+    not the user's input.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        # Importing the class would bring torch.
+        if isinstance(error, RuntimeError) and type(error).__name__ != 'TooManyBadImages':
+            raise
+        own_error = _own_error(error)
+        words = _words_from_worker(str(error)) if own_error is None else str(own_error)
+        if words is None:
+            raise
+        print(f'error: {words}', file=sys.stderr)
+        sys.exit(2)

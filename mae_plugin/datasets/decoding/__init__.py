@@ -1,0 +1,1 @@
+"""Pixels from bytes: JPEG, PNG, TIFF, arrays and what else holds an image."""

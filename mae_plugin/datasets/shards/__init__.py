@@ -1,0 +1,1 @@
+"""Images inside tar files, at any place of them."""

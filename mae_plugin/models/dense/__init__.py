@@ -1,0 +1,1 @@
+"""The dense backbone, its attention, and the pyramids that follow it."""

@@ -1,1 +1,0 @@
-"""The measurements of ``tools/benchmark.py``, one module each."""

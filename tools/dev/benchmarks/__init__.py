@@ -1,0 +1,1 @@
+"""The measurements of ``tools/dev/benchmark.py``, one module each."""

@@ -1,0 +1,170 @@
+"""The faults of tools/dev/fault_table.py: what must hold, and the test that injects them."""
+
+# (fault, what must hold, file of the test, its name; all of its parameters count)
+_SAME = 'ends with the same weights, optimizer and log, bit for bit'
+ROWS = [
+    ('SIGKILL at random times', _SAME, 'engine/test_faults.py', 'test_sigkill_at_random_times'),
+    (
+        'SIGKILL while a checkpoint is written',
+        f'the half file is ignored; {_SAME}',
+        'engine/test_faults.py',
+        'test_sigkill_while_a_checkpoint_is_written',
+    ),
+    ('SIGTERM', f'saves, exits with 143; {_SAME}', 'engine/test_faults.py', 'test_sigterm'),
+    (
+        'SIGTERM to every data worker too, SIGINT',
+        f'saves, exits with 143 or 130; {_SAME}',
+        'engine/test_guards.py',
+        'test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly',
+    ),
+    (
+        'truncated newest checkpoint',
+        f'says so, takes the one before; {_SAME}',
+        'engine/test_faults.py',
+        'test_truncated_newest_checkpoint',
+    ),
+    (
+        'SIGTERM to detection, segmentation and classification runs',
+        f'saves, exits with 143; {_SAME}',
+        'engine/test_faults.py',
+        'test_sigterm_in_a_hosts_run_of_iterations',
+    ),
+    (
+        'one flipped bit in a checkpoint',
+        'found by its checksum',
+        'engine/test_checkpoint.py',
+        'test_one_flipped_bit_is_found',
+    ),
+    (
+        'a sharded checkpoint that lacks a file',
+        'passed over, the one before is taken',
+        'engine/test_checkpoint.py',
+        'test_a_sharded_checkpoint_that_lacks_a_file_is_passed_over',
+    ),
+    (
+        'a disk that shows two processes different checkpoints',
+        'all resume from what rank 0 found',
+        'engine/test_distributed.py',
+        'test_all_processes_resume_from_what_rank_0_found',
+    ),
+    (
+        'full disk',
+        f'stops with the last good one intact; with room, {_SAME}',
+        'engine/test_faults.py',
+        'test_full_disk',
+    ),
+    (
+        '12 kinds of broken images, 1%',
+        'each listed once and replaced; the run ends as planned',
+        'engine/test_image_faults.py',
+        'test_broken_images_among_good_ones',
+    ),
+    (
+        'a PNG whose header claims 50,000 x 50,000 pixels',
+        'refused and counted; memory bounded',
+        'engine/test_image_faults.py',
+        'test_a_header_of_50000_by_50000_pixels_costs_no_memory',
+    ),
+    (
+        'a file deleted during the run',
+        'listed and replaced',
+        'engine/test_image_faults.py',
+        'test_a_file_deleted_during_the_run',
+    ),
+    (
+        'a remote shard that cannot be fetched, or is cut off',
+        'tried four times, then the run stops; no image counts as bad',
+        'datasets/test_remote_shards.py',
+        'test_a_fetch_that_goes_on_failing_is_no_images_fault',
+    ),
+    (
+        'no room for a fetched shard',
+        'the run stops and says so; no image counts as bad',
+        'datasets/test_remote_shards.py',
+        'test_a_full_disk_is_no_images_fault_and_is_not_tried_again',
+    ),
+    (
+        'a picture that cannot be drawn',
+        'a warning; the checkpoint is there before',
+        'engine/test_guards.py',
+        'test_a_picture_that_fails_ends_no_run_and_comes_after_the_checkpoint',
+    ),
+    (
+        'a worker killed; a worker that hangs',
+        f'replaced, its file named; {_SAME}',
+        'engine/test_guards.py',
+        'test_a_lost_worker_is_replaced_and_changes_nothing',
+    ),
+    (
+        'a worker that dies on the same file again and again',
+        'stops and names the file',
+        'engine/test_guards.py',
+        'test_workers_that_keep_dying_stop_the_run_with_the_file',
+    ),
+    (
+        'NaN in the loss, infinity in the loss, NaN in the gradients',
+        'step skipped, counted, images listed; weights equal a loop that leaves the step out',
+        'engine/test_guards.py',
+        'test_a_non_finite_step_is_skipped_and_told',
+    ),
+    (
+        'NaN in every step',
+        'stops after n in a row with the weights from before',
+        'engine/test_guards.py',
+        'test_non_finite_steps_in_a_row_stop_the_run_with_good_weights',
+    ),
+    (
+        'NaN on one of two processes',
+        'both skip the same step',
+        'engine/test_distributed.py',
+        'test_a_nan_on_one_process_is_skipped_by_both',
+    ),
+    (
+        'SIGTERM to one of two processes',
+        f'both save and leave together; {_SAME}',
+        'engine/test_distributed.py',
+        'test_a_signal_to_one_process_ends_all_and_each_gets_its_random_state_back',
+    ),
+    (
+        'either of two machines killed and started again',
+        'the run goes on from the last checkpoint to the right end',
+        'engine/test_distributed.py',
+        'test_a_lost_machine_comes_back_and_the_run_ends_right',
+    ),
+    (
+        'malicious pickles as checkpoints',
+        'refused by name, nothing executed',
+        'test_safe_load.py',
+        'test_hostile_pickles_are_refused_by_name',
+    ),
+    (
+        "a chain of getattr, which mmengine's allow-list lets through",
+        'refused, nothing executed',
+        'test_safe_load.py',
+        'test_getattr_chain_runs_under_pickle_and_not_here',
+    ),
+    (
+        'tar members such as ../x',
+        'refused, nothing written',
+        'datasets/test_shards.py',
+        'test_members_that_point_outside_are_refused',
+    ),
+    (
+        'an index file that would run code',
+        'refused or made again, nothing executed',
+        'datasets/test_shards.py',
+        'test_an_index_that_would_run_code_is_refused',
+    ),
+    (
+        'an index file with impossible offsets',
+        'refused',
+        'datasets/test_shards.py',
+        'test_impossible_indices_are_refused',
+    ),
+    (
+        'code in a DeepSpeed checkpoint, which DeepSpeed would unpickle',
+        'refused by name, nothing executed',
+        'engine/test_zero.py',
+        'test_code_in_a_file_is_refused_before_deepspeed_unpickles_it',
+    ),
+]
