@@ -9,7 +9,7 @@ __version__ = '0.1.0'
 _LAZY = {
     'load_encoder': 'mae_plugin.evaluation.encoder',
     'load_image': 'mae_plugin.visualization.images',
-    'model_of_checkpoint': 'mae_plugin.stored_config',
+    'model_of_checkpoint': 'mae_plugin.evaluation.stored_model',
     'patch_features': 'mae_plugin.evaluation.encoder',
 }
 

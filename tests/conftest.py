@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
-from mae_plugin.torchvision_compat import keep_torchvision_importable
+from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
 # As in an activated environment: the shell scripts call `python`.
 os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mae_plugin.checkpoint.stored_config import literal_config
+from mae_plugin.evaluation.stored_model import model_of_checkpoint
 from mae_plugin.registry import MODELS
-from mae_plugin.stored_config import literal_config, model_of_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)

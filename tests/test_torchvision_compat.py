@@ -55,7 +55,7 @@ def test_a_mismatched_torchvision_breaks_without_help(mismatched: Path) -> None:
 
 def test_a_mismatched_torchvision_is_mended_once(mismatched: Path) -> None:
     done = run(
-        'from mae_plugin.torchvision_compat import keep_torchvision_importable as keep\n'
+        'from mae_plugin.cli.torchvision_compat import keep_torchvision_importable as keep\n'
         'assert keep() and keep()\n'
         'import torchvision\n'
         'assert not torchvision.HAS_OPS',
@@ -69,7 +69,7 @@ def test_without_torchvision_not_even_torch_is_imported() -> None:
         'import importlib.util, sys\n'
         'real = importlib.util.find_spec\n'
         'importlib.util.find_spec = lambda n, *a: None if n == "torchvision" else real(n, *a)\n'
-        'from mae_plugin.torchvision_compat import keep_torchvision_importable as keep\n'
+        'from mae_plugin.cli.torchvision_compat import keep_torchvision_importable as keep\n'
         'assert keep() is False\n'
         'assert "torch" not in sys.modules'
     )
@@ -82,7 +82,7 @@ def test_a_matching_torchvision_is_left_alone(tmp_path: Path) -> None:
     (package / '__init__.py').touch()
     shutil.copy(_ctypes.__file__, package / '_C.so')  # any library that loads
     done = run(
-        'from mae_plugin.torchvision_compat import keep_torchvision_importable as keep\n'
+        'from mae_plugin.cli.torchvision_compat import keep_torchvision_importable as keep\n'
         'assert keep() is False\n'
         'import torch\n'
         'assert not hasattr(torch.ops.torchvision, "nms")',
@@ -94,7 +94,7 @@ def test_a_matching_torchvision_is_left_alone(tmp_path: Path) -> None:
 def test_mmengine_reports_this_environment() -> None:
     """With whatever torchvision is installed here (``make test`` installs a mismatched one)."""
     done = run(
-        'from mae_plugin.torchvision_compat import keep_torchvision_importable as keep\n'
+        'from mae_plugin.cli.torchvision_compat import keep_torchvision_importable as keep\n'
         'keep()\n'
         'from mmengine.utils.dl_utils import collect_env\n'
         'print(collect_env()["PyTorch"])'

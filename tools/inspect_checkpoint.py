@@ -13,7 +13,8 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.checkpoint import describe, read_checkpoint
+from mae_plugin.checkpoint import read_checkpoint
+from mae_plugin.evaluation.describe import describe
 
 
 def parse_args() -> argparse.Namespace:

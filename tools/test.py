@@ -38,8 +38,8 @@ def main() -> None:
     """Build the runner and test."""
     args = parse_args()
     with user_errors():
+        from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
         from mae_plugin.engine.runner import build_runner
-        from mae_plugin.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
         cfg = load_config(args, ['test_dataloader'])

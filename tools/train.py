@@ -10,12 +10,13 @@ Examples:
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from contextlib import nullcontext
 from pathlib import Path
 
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.cli.light_start import hidden, spare_the_compiler
+from mae_plugin.cli.light_start import hidden
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 
 
@@ -53,6 +54,11 @@ def parse_args() -> Namespace:
         action='store_true',
         help='scale the learning rate to the real global batch (pretraining configs do anyway)',
     )
+    parser.add_argument(
+        '--no-cpu-tuning',
+        action='store_true',
+        help='on a CPU: leave matrix products and memory to PyTorch and the C library',
+    )
     args = parser.parse_args(_amp_before_config(sys.argv[1:]))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # On a CPU: threads that wait for each other sleep. Spinning, they starve the data workers and
@@ -81,16 +87,13 @@ def main() -> None:
         with hidden(*unused):
             from mmengine.device import get_device
 
-            from mae_plugin.engine.allocator import keep_freed_memory
             from mae_plugin.engine.autocast import supports_bfloat16
+            from mae_plugin.engine.cpu_tuning import cpu_tuning
             from mae_plugin.engine.runner import build_runner
-        from mae_plugin.torchvision_compat import keep_torchvision_importable
+        from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
-        if not cfg.get('compile'):  # mmengine compiles the optimizer's step too
-            spare_the_compiler()
-        if get_device() == 'cpu':
-            keep_freed_memory()
+        tuned = get_device() == 'cpu' and not args.no_cpu_tuning and not cfg.get('compile')
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
@@ -108,7 +111,9 @@ def main() -> None:
                     'auto_scale_lr=dict(base_batch_size=...) to it'
                 )
             cfg.auto_scale_lr.enable = True
-        build_runner(cfg, resume=args.resume, pretrained=args.pretrained).train()
+        runner = build_runner(cfg, resume=args.resume, pretrained=args.pretrained)
+        with cpu_tuning() if tuned else nullcontext():
+            runner.train()
 
 
 if __name__ == '__main__':

@@ -143,7 +143,7 @@ def choose_masking(trained: 'Masking', kind: str | None, ratio: float | None) ->
 def draw_reconstructions(args: Namespace) -> 'np.ndarray':
     """A row for each image and mask ratio."""
     from mae_plugin.datasets.randomness import sample_key
-    from mae_plugin.stored_config import model_of_checkpoint
+    from mae_plugin.evaluation.stored_model import model_of_checkpoint
     from mae_plugin.visualization.images import load_image
     from mae_plugin.visualization.reconstruction import reconstruction_panels, stack_pictures
 

@@ -1,6 +1,5 @@
 """Checkpoints of any layout: recognised from their keys, translated once, reported, exported."""
 
-from .describe import describe
 from .export import TARGETS, export_checkpoint, write_export
 from .load import load_pretrained, read_checkpoint
 from .report import LoadReport
@@ -8,7 +7,6 @@ from .report import LoadReport
 __all__ = [
     'TARGETS',
     'LoadReport',
-    'describe',
     'export_checkpoint',
     'load_pretrained',
     'read_checkpoint',

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mae_plugin.arch import ARCHS
 from mae_plugin.geometry import Grid
-from mae_plugin.models.vit import ViT
 
 from .report import shorten
 from .resize import fit_pos_embed, resize_channels, resize_patch_projection, resize_rel_pos
+from .spec import TrunkSpec
 
 # What a file may lack: models of all formats do without them.
 OPTIONAL = re.compile(r'norm\.|blocks\.\d+\.(gamma_[12]|attn\.rel_pos_[hw])$')
@@ -74,9 +74,9 @@ def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
     )
 
 
-def fit_encoder(
+def adapt_encoder(
     encoder: Mapping[str, Tensor],
-    trunk: ViT,
+    trunk: TrunkSpec,
     grid: Grid | None = None,
     num_heads: int | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -84,7 +84,7 @@ def fit_encoder(
 
     Args:
         encoder: Tensors under our names.
-        trunk: The model.
+        trunk: The model that takes it.
         grid: Grid of the encoder's positions, where it is known.
         num_heads: Heads of the encoder's attention, where they are known: no shape tells them.
 
@@ -94,14 +94,14 @@ def fit_encoder(
     Raises:
         ValueError: If the encoder is not covered, or the trunk would compute something else.
     """
-    own = trunk.state_dict()
+    own = trunk.tensors
     theirs, ours = sizes(encoder), sizes(own)
     if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
         raise _mismatch('sizes differ', theirs, ours)
     require_heads(trunk, num_heads)
     state = dict(encoder)
     changed: dict[str, str] = {}
-    if trunk.cls_token is None:
+    if 'cls_token' not in own:
         state.pop('cls_token', None)
     elif 'cls_token' not in state:
         raise _mismatch(
@@ -130,18 +130,17 @@ def fit_encoder(
     return {name: tensor for name, tensor in state.items() if name in own}, changed
 
 
-def require_heads(trunk: ViT, num_heads: int | None) -> None:
+def require_heads(trunk: TrunkSpec, num_heads: int | None) -> None:
     """Refuse an encoder of another number of heads, as far as it is known.
 
     Raises:
         ValueError: If the numbers differ; names both.
     """
-    own = trunk.blocks[0].attn.num_heads
-    if num_heads not in (None, own):
+    if num_heads not in (None, trunk.num_heads):
         raise ValueError(
             f'it was trained with num_heads={num_heads} (says the config stored in it), the model '
-            f'has num_heads={own}, so its attention would be computed differently: build the '
-            f'model with num_heads={num_heads} (in `arch`)'
+            f'has num_heads={trunk.num_heads}, so its attention would be computed differently: '
+            f'build the model with num_heads={num_heads} (in `arch`)'
         )
 
 

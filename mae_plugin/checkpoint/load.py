@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from mae_plugin.checkpoint.addresses import local_copy
 from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
-from mae_plugin.models.vit import ViT
 
-from .fit import SCALED, fit_encoder, require_heads
+from .fit import SCALED, adapt_encoder, require_heads
 from .recognise import Recognised, recognise
 from .report import LoadReport
 from .resize import fit_pos_embed
+from .spec import ModelSpec, TrunkSpec, model_spec
 
 
 def load_pretrained(
@@ -44,14 +45,15 @@ def load_pretrained(
         ValueError: If the file is no whole checkpoint or holds code; if it holds no ViT that
             covers the encoder; if ``module`` holds no ViT.
     """
-    if not find_trunks(module):
-        raise ValueError(f'{type(module).__name__} holds no mae_plugin ViT to load into')
+    model = model_spec(module)
+    if not model.trunks:
+        raise UserError(f'{type(module).__name__} holds no mae_plugin ViT to load into')
     content = read_checkpoint(checkpoint, trust)
     state, report, _ = adapt(
-        content, module, checkpoint, prefix, drop_position_bias=drop_relative_position_bias
+        content, model, checkpoint, prefix, drop_position_bias=drop_relative_position_bias
     )
     module.load_state_dict(state, strict=False)
-    log_report(report, module)
+    log_report(report, model)
     return report
 
 
@@ -79,22 +81,13 @@ def read_checkpoint(checkpoint: str, trust: bool = False) -> dict[str, Any]:
         return safe_load(path, trust=trust)
 
 
-def find_trunks(module: nn.Module) -> dict[str, ViT]:
-    """The ViTs in a module, by the prefix of their keys (``'backbone.'``, ``''`` for itself)."""
-    return {
-        f'{name}.' if name else '': part
-        for name, part in module.named_modules()
-        if isinstance(part, ViT)
-    }
-
-
-def check_heads(content: Mapping[str, Any], module: nn.Module, source: str) -> None:
-    """Compare the attention heads of a file's config with a module's; as :func:`adapt` does.
+def check_heads(content: Mapping[str, Any], model: ModelSpec, source: str) -> None:
+    """Compare the attention heads of a file's config with a model's; as :func:`adapt` does.
 
     Raises:
         ValueError: If they differ.
     """
-    for name, trunk in find_trunks(module).items():
+    for name, trunk in model.trunks.items():
         try:
             num_heads = recognise(content, None, name).num_heads
         except ValueError:
@@ -102,51 +95,47 @@ def check_heads(content: Mapping[str, Any], module: nn.Module, source: str) -> N
         try:
             require_heads(trunk, num_heads)
         except ValueError as error:
-            raise ValueError(
-                f'cannot load {source} into {type(trunk).__name__}: {error}'
-            ) from None
+            raise ValueError(f'cannot load {source} into {trunk.name}: {error}') from None
 
 
 def adapt(
     content: Mapping[str, Any],
-    module: nn.Module,
+    model: ModelSpec,
     source: str,
     prefix: str | None = None,
     location: str = '',
     drop_position_bias: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport, list[str]]:
-    """Translate a checkpoint to a module's names and shapes.
+    """Translate a checkpoint to a model's names and shapes.
 
     Args:
         content: Tensors, nested or not, under the file's keys.
-        module: Holds one ViT or more; all are loaded from the same encoder unless the file has
+        model: Holds one ViT or more; all are loaded from the same encoder unless the file has
             one for each under its own name.
         source: The file's name, for messages.
         prefix: What precedes the encoder's keys in the file; found when None.
-        location: What precedes the module's own names in ``content``, if it is a state dict of
+        location: What precedes the model's own names in ``content``, if it is a state dict of
             the model around it.
         drop_position_bias: Leave out biases that a plain ViT cannot represent.
 
     Returns:
-        Tensors to load under the module's names, the report, and the keys of ``content`` that
+        Tensors to load under the model's names, the report, and the keys of ``content`` that
         they were made from.
 
     Raises:
         ValueError: If an encoder is not covered.
     """
-    own = module.state_dict()
+    own = model.tensors
     state: dict[str, Tensor] = {}
     changed: dict[str, str] = {}
     read: dict[str, Recognised] = {}
-    trunks = find_trunks(module)
+    trunks = model.trunks
     for name, trunk in trunks.items():
         try:
             found = recognise(content, prefix, location + name, drop_position_bias)
-            fitted, how = fit_encoder(found.encoder, trunk, found.grid, found.num_heads)
+            fitted, how = adapt_encoder(found.encoder, trunk, found.grid, found.num_heads)
         except ValueError as error:
-            raise ValueError(
-                f'cannot load {source} into {type(trunk).__name__}: {error}'
-            ) from None
+            raise ValueError(f'cannot load {source} into {trunk.name}: {error}') from None
         state.update({name + key: tensor for key, tensor in fitted.items()})
         changed.update({name + key: text for key, text in how.items()})
         read[found.root] = found
@@ -154,7 +143,7 @@ def adapt(
     found = next(iter(read.values()))
     beside = {key.removeprefix(location): tensor for key, tensor in found.rest.items()}
     beside = {key: tensor for key, tensor in beside.items() if key not in state}
-    state.update(_fit_beside(beside, module, own, changed, found.grid))
+    state.update(_fit_beside(beside, model, changed, found.grid))
     changed = {key: how for key, how in changed.items() if key in state}
     used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
     keys = [*found.encoder_keys, *found.rest_keys, *found.dropped]
@@ -174,7 +163,7 @@ def _used(
     found: Recognised,
     state: Mapping[str, Tensor],
     changed: Mapping[str, str],
-    trunks: Mapping[str, ViT],
+    trunks: Mapping[str, TrunkSpec],
     location: str,
 ) -> list[str]:
     """The file's keys that went into ``state``, layer scales that were folded included."""
@@ -196,8 +185,7 @@ def _wrapper(found: Recognised) -> str:
 
 def _fit_beside(
     beside: Mapping[str, Tensor],
-    module: nn.Module,
-    own: Mapping[str, Tensor],
+    model: ModelSpec,
     changed: dict[str, str],
     grid: Grid | None,
 ) -> dict[str, Tensor]:
@@ -205,13 +193,16 @@ def _fit_beside(
 
     A layer is loaded whole or not at all, and so is a decoder: with a hole it decodes nothing.
     """
+    own = model.tensors
     known = {key: tensor for key, tensor in beside.items() if key in own}
     positions = 'decoder.pos_embed'
-    if positions in known:
-        decoder = module.get_submodule('decoder')
-        if known[positions].shape[2] == decoder.embed_dims:
-            known[positions], how = fit_pos_embed(known[positions], decoder.grid, 1, source=grid)
-            changed.update({positions: how} if how else {})
+    if (
+        positions in known
+        and model.decoder_grid is not None
+        and known[positions].shape[2] == own[positions].shape[2]
+    ):
+        known[positions], how = fit_pos_embed(known[positions], model.decoder_grid, 1, source=grid)
+        changed.update({positions: how} if how else {})
     unfit = {_unit(key) for key, tensor in known.items() if tensor.shape != own[key].shape}
     unfit |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
     return {key: tensor for key, tensor in known.items() if _unit(key) not in unfit}
@@ -221,12 +212,12 @@ def _unit(key: str) -> str:
     return 'decoder' if key.startswith('decoder.') else key.rpartition('.')[0]
 
 
-def log_report(report: LoadReport, module: nn.Module) -> None:
+def log_report(report: LoadReport, model: ModelSpec) -> None:
     """Log a report, as a warning if an encoder lost a part, or its initial values change it."""
-    trunks = tuple(find_trunks(module))
-    own = module.state_dict()
+    trunks = tuple(model.trunks)
     is_partial = any(
-        name.startswith(trunks) and not _is_neutral(name, own[name]) for name in report.initial
+        name.startswith(trunks) and not _is_neutral(name, model.tensors[name])
+        for name in report.initial
     )
     # A MAE that goes on, but not with the file's decoder: of another size or kind.
     is_partial |= 'decoder.mask_token' in report.initial and any(

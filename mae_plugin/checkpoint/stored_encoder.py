@@ -7,8 +7,8 @@ from mmengine.utils import to_2tuple
 from torch import Tensor
 
 from mae_plugin.arch import parse_arch
+from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.geometry import Grid, patch_grid
-from mae_plugin.stored_config import literal_config
 
 from .fit import sizes
 

@@ -11,9 +11,9 @@ from mae_plugin.arch import ARCHS
 from mae_plugin.checkpoint.fit import Sizes, sizes
 from mae_plugin.checkpoint.load import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.recognise import recognise
+from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.models.vit import ViT
-from mae_plugin.stored_config import literal_config
 
 
 def load_encoder(

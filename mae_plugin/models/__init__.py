@@ -5,7 +5,6 @@ from mae_plugin.models.dense.layer_norm import LayerNorm2d
 from mae_plugin.models.dense.map_norm import MapNorm
 from mae_plugin.models.dense.vit_backbone import ViTBackbone
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
-from mae_plugin.torchvision_compat import keep_torchvision_importable
 
 from .cross_decoder import CrossAttentionDecoder
 from .decoder import MAEDecoder
@@ -36,6 +35,3 @@ __all__ = [
     'ViT',
     'ViTBackbone',
 ]
-
-# mmengine and the hosts import torchvision after this; a mismatched wheel must not stop them.
-keep_torchvision_importable()

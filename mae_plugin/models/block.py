@@ -6,8 +6,6 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .linear import Linear, linear
-
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, N, D) to (B, num_heads, N, D/num_heads), a view."""
@@ -31,8 +29,8 @@ class Attention(nn.Module):
         if embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.num_heads = num_heads
-        self.qkv = Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
         """Attend to all N tokens from all of them, or from the last ``queries`` alone.
@@ -51,8 +49,8 @@ class Attention(nn.Module):
             dims = x.shape[2]
             weight, bias = self.qkv.weight, self.qkv.bias
             bias_q, bias_kv = (None, None) if bias is None else (bias[:dims], bias[dims:])
-            q = linear(x[:, x.shape[1] - queries :], weight[:dims], bias_q)
-            k, v = linear(x, weight[dims:], bias_kv).chunk(2, dim=2)
+            q = F.linear(x[:, x.shape[1] - queries :], weight[:dims], bias_q)
+            k, v = F.linear(x, weight[dims:], bias_kv).chunk(2, dim=2)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -63,8 +61,8 @@ class Mlp(nn.Module):
 
     def __init__(self, embed_dims: int, hidden_dims: int) -> None:
         super().__init__()
-        self.fc1 = Linear(embed_dims, hidden_dims)
-        self.fc2 = Linear(hidden_dims, embed_dims)
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) to (B, N, D)."""

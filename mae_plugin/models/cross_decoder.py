@@ -10,7 +10,6 @@ from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_e
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block, split_heads
-from .linear import Linear
 
 
 class CrossAttention(nn.Module):
@@ -29,9 +28,9 @@ class CrossAttention(nn.Module):
         if embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.num_heads = num_heads
-        self.q = Linear(embed_dims, embed_dims)
-        self.kv = Linear(embed_dims, embed_dims * 2)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.kv = nn.Linear(embed_dims, embed_dims * 2)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """Queries (B, N, D) attend to visible tokens (B, K, D): (B, N, D)."""
@@ -94,7 +93,7 @@ class CrossAttentionDecoder(BaseModule):
         self.embed_dims = embed_dims
         self.grid = patch_grid(to_2tuple(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
-        self.embed = Linear(in_dims, embed_dims)
+        self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         self.pos_embed = nn.Parameter(
             sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False

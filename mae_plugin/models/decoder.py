@@ -10,7 +10,6 @@ from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_e
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
-from .linear import Linear
 
 
 @MODELS.register_module()
@@ -54,7 +53,7 @@ class MAEDecoder(BaseModule):
         self.embed_dims = embed_dims
         self.grid = patch_grid(to_2tuple(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
-        self.embed = Linear(in_dims, embed_dims)
+        self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_mask_token else None
         # One row for the class token, as in official checkpoints, used or not.
         self.pos_embed = nn.Parameter(

@@ -1,11 +1,10 @@
 """Images to patches and back, and the linear patch projection."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_plugin.geometry import Grid, patch_grid
-
-from .linear import linear
 
 
 def _split(images: Tensor, patch_size: int) -> Tensor:
@@ -99,4 +98,4 @@ class PatchEmbed(nn.Module):
                 'or `channels` of the loading transform'
             )
         patches = _select(_split(images, self.patch_size), ids).flatten(2)
-        return linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from mae_plugin.registry import MODELS
 
 from .block import init_linear_and_norm
-from .linear import Linear
 from .parts import build_part
 from .targets import PixelTarget
 
@@ -48,7 +47,7 @@ class ReconstructionHead(BaseModule):
                 'values it has for each patch'
             )
         self.regression_loss = _LOSSES[loss]
-        self.pred = Linear(in_dims, self.target.dims)
+        self.pred = nn.Linear(in_dims, self.target.dims)
 
     def init_weights(self) -> None:
         """Xavier-uniform, zero bias; a target that has weights loads its own."""

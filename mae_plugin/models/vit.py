@@ -1,11 +1,16 @@
 """The Vision Transformer trunk: MAE's encoder, the classifier's backbone, the dense backbone."""
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mae_plugin.arch import parse_arch
+from mae_plugin.checkpoint.load import load_init_cfg
+from mae_plugin.checkpoint.spec import TrunkSpec
+from mae_plugin.checkpoint.state_dict import translate_state_dict
 from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_embed
 from mae_plugin.models.patch_embed import PatchEmbed
 from mae_plugin.registry import MODELS
@@ -94,10 +99,6 @@ class ViT(BaseModule):
         self.frozen_stages = frozen_stages
         freeze(self, frozen_stages)
 
-        from mae_plugin.checkpoint.hooks import understand_foreign_state_dicts
-
-        understand_foreign_state_dicts(self)
-
     def train(self, mode: bool = True) -> 'ViT':
         """As usual, but the frozen parts stay in evaluation mode."""
         super().train(mode)
@@ -114,8 +115,6 @@ class ViT(BaseModule):
         files = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
         initialize(self, [cfg for cfg in cfgs if cfg not in files])
         for cfg in files:
-            from mae_plugin.checkpoint.load import load_init_cfg
-
             load_init_cfg(self, cfg)
         self._is_init = True
 
@@ -143,6 +142,23 @@ class ViT(BaseModule):
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1, num_layers
         return num_layers - 1, num_layers
+
+    def trunk_spec(self) -> TrunkSpec:
+        """What a checkpoint must know of this trunk."""
+        return TrunkSpec(
+            type(self).__name__,
+            self.state_dict(),
+            self.grid,
+            self.num_prefix_tokens,
+            self.blocks[0].attn.num_heads,
+        )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        """Torch's way in for this module's part: foreign layouts are translated, or refused."""
+        patch = dict(self.named_parameters()).get('patch_embed.proj.weight')
+        if patch is not None and patch.dim() == 4:  # FSDP has it in shards of its own names
+            translate_state_dict(state_dict, prefix, self.trunk_spec())
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
         """Position embeddings of a grid's patches: (1, L, D), or (B, K, D) at ``ids`` (B, K)."""

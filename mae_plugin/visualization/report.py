@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from mae_plugin.stored_config import literal_config
+from mae_plugin.checkpoint.stored_config import literal_config
 
 from .svg_chart import Points, line_chart
 

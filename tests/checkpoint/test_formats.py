@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from mmengine.runner.checkpoint import load_checkpoint
 from safetensors.torch import save_file
 
 from mae_plugin.checkpoint import load_pretrained
@@ -60,8 +59,8 @@ def test_encoder(name, tmp_path):
 
 @pytest.mark.parametrize('name', [name for name in PEERS if name != 'detectron2_vitdet'])
 @torch.no_grad()
-def test_classifier_through_load_from(name, tmp_path):
-    """What ``Runner.load_checkpoint`` does for ``load_from=``, on mmpretrain's classifier."""
+def test_classifier_around_the_encoder(name, tmp_path):
+    """A whole model of a host, mmpretrain's classifier."""
     from mmpretrain.models import ImageClassifier
 
     peer = make(name)
@@ -72,7 +71,7 @@ def test_classifier_through_load_from(name, tmp_path):
             neck=neck | dict(num_prefix_tokens=int(peer.cls_token)),
             head=dict(type='LinearClsHead', num_classes=7, in_channels=DIMS),
         ).eval()
-    load_checkpoint(model, save(peer, tmp_path))
+    load_pretrained(model, save(peer, tmp_path))
     (feature,) = model.extract_feat(peers.images())
     check(feature, peer.tokens(peers.images())[:, int(peer.cls_token) :].mean(1))
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mae_plugin.checkpoint import describe, load_pretrained
+from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.evaluation.describe import describe
 from mae_plugin.models import ViT, ViTBackbone
 
 from . import peers

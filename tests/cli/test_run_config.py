@@ -111,7 +111,7 @@ def raise_under_another():
 
 
 def raise_with_pythons_own_beneath():
-    from mae_plugin.stored_config import literal_config
+    from mae_plugin.checkpoint.stored_config import literal_config
 
     literal_config('a = open("x")')
 

@@ -48,8 +48,8 @@ def train(config, resume, rank, world, port, log):
     import torch
     from mmengine.config import Config
 
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
     from mae_plugin.engine.runner import build_runner
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     torch.set_num_threads(1)

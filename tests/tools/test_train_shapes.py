@@ -10,7 +10,7 @@ from front_door import run_tool, tiny_config, train, write_images
 from PIL import Image
 
 from mae_plugin.datasets import ImageFolder, LoadResizeCenterCrop, PackInputs
-from mae_plugin.stored_config import model_of_checkpoint
+from mae_plugin.evaluation.stored_model import model_of_checkpoint
 
 GAP = 4  # white pixels between panels
 

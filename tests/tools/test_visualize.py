@@ -10,7 +10,7 @@ from PIL import Image
 from mae_plugin.checkpoint import export_checkpoint, write_export
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.datasets.randomness import sample_key
-from mae_plugin.stored_config import model_of_checkpoint
+from mae_plugin.evaluation.stored_model import model_of_checkpoint
 from mae_plugin.visualization.attention import class_attention
 from mae_plugin.visualization.reconstruction import GAP, enlarge, reconstruction_panels
 

@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 def main(folder: Path) -> None:
     """Run what ``spec.json`` says; see :func:`run`."""
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     spec = json.loads((folder / 'spec.json').read_text())

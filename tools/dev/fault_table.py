@@ -69,7 +69,7 @@ def write_rows(found: dict[str, list[ElementTree.Element]]) -> list[str]:
 def write_peer(scratch: Path) -> list[str]:
     """What mmpretrain's pipeline and ours do with each broken image, as Markdown."""
     sys.path[:0] = [str(REPO), str(REPO / 'tests' / 'datasets')]
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     from broken_images import write_broken_images

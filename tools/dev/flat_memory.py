@@ -62,8 +62,8 @@ def train(folder: Path, iterations: int, workers: int) -> np.ndarray:
     """(samples, 3): iteration, MiB of the main process, MiB of a worker."""
     from PIL import Image
 
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
     from mae_plugin.engine.runner import build_runner
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     images = folder / 'images'

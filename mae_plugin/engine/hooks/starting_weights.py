@@ -4,7 +4,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mae_plugin.checkpoint.load import adapt, check_heads, find_trunks, log_report
+from mae_plugin.checkpoint.load import adapt, check_heads, log_report
+from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.registry import HOOKS
 
 
@@ -16,6 +17,10 @@ class StartingWeightsHook(Hook):
     model's own values for whatever the file lacks, there is one report of ours, and no list of
     mmengine's of the keys of a decoder that fine-tuning does not want.
 
+    ``build_runner`` registers it. In a host's own tools,
+    ``custom_hooks = [dict(type='mae_plugin.StartingWeightsHook')]`` lets ``load_from`` take any
+    file that :mod:`mae_plugin.checkpoint` knows.
+
     Args:
         source: The file, for messages.
         fit: Whether the checkpoint is a start for another model; one of the very model, to be
@@ -24,7 +29,7 @@ class StartingWeightsHook(Hook):
 
     priority = 'HIGHEST'
 
-    def __init__(self, source: str, fit: bool) -> None:
+    def __init__(self, source: str = 'load_from', fit: bool = True) -> None:
         self.source = source
         self.fit = fit
 
@@ -35,13 +40,12 @@ class StartingWeightsHook(Hook):
             ValueError: If the file's encoder does not cover the model's.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not find_trunks(model):
+        spec = model_spec(model)
+        if not spec.trunks:
             return
         if not self.fit:
-            check_heads(checkpoint, model, self.source)
+            check_heads(checkpoint, spec, self.source)
             return
-        state = model.state_dict()
-        fitted, report, _ = adapt(checkpoint, model, self.source)
-        state.update(fitted)
-        checkpoint['state_dict'] = state
-        log_report(report, model)
+        fitted, report, _ = adapt(checkpoint, spec, self.source)
+        checkpoint['state_dict'] = {**spec.tensors, **fitted}
+        log_report(report, spec)

@@ -8,7 +8,6 @@ from mae_plugin.geometry import Grid
 from mae_plugin.models.block import Attention
 from mae_plugin.models.dense.rel_pos import attention_with_bias_matrix, attention_with_positions
 from mae_plugin.models.dense.window import window_partition, window_unpartition
-from mae_plugin.models.linear import linear
 
 
 class DenseAttention(nn.Module):
@@ -58,7 +57,7 @@ class DenseAttention(nn.Module):
         size = self.window_size
         # Padding counts as tokens of value zero (ViTDet), whose projection is the bias: padded
         # before it is added, nothing is projected in vain.
-        qkv = window_partition(linear(x, self.qkv.weight).unflatten(1, grid), size)
+        qkv = window_partition(F.linear(x, self.qkv.weight).unflatten(1, grid), size)
         if self.qkv.bias is not None:
             qkv = qkv + self.qkv.bias.to(qkv.dtype)
         windows = self._attend(qkv, (size, size))

@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     """Measure and report."""
     set_threads(args.threads)
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     from .memory import peak_bytes

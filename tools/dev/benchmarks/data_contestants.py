@@ -109,7 +109,7 @@ def mmpretrain(size: tuple[int, int], mended: bool) -> Callable[[str, int], dict
         mended: Make the crop contiguous before Pillow converts it, one line that halves the
             pipeline's time.
     """
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
     keep_torchvision_importable()
     import mmcv

@@ -40,7 +40,7 @@ def main(args: Namespace) -> None:
     """Measure and report."""
     set_threads(args.threads)
     if args.device == 'cpu':
-        from mae_plugin.engine.allocator import keep_freed_memory
+        from mae_plugin.engine.cpu_tuning import keep_freed_memory
 
         keep_freed_memory()  # as tools/train.py does
     report = Report('Growth of the training step', describe(args))

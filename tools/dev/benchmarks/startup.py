@@ -64,7 +64,7 @@ default_hooks = dict(logger=dict(interval=1))
 SHIM = """
 import runpy, sys
 sys.path.insert(0, {root!r})
-from mae_plugin.torchvision_compat import keep_torchvision_importable
+from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 keep_torchvision_importable()
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')

@@ -43,8 +43,8 @@ def main(args: Namespace) -> None:
     set_threads(args.threads)
     import torch
 
-    from mae_plugin.engine.allocator import keep_freed_memory
-    from mae_plugin.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
+    from mae_plugin.engine.cpu_tuning import keep_freed_memory
 
     keep_torchvision_importable()
     if args.device == 'cpu':

@@ -7,6 +7,12 @@ import torch
 from torch import Tensor
 
 from mae_plugin.arch import ARCHS
+from mae_plugin.checkpoint.fit import Sizes, sizes
+from mae_plugin.checkpoint.load import adapt
+from mae_plugin.checkpoint.recognise import Recognised, recognise
+from mae_plugin.checkpoint.report import LoadReport, shorten
+from mae_plugin.checkpoint.resize import find_grid
+from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.geometry import Grid, sincos_pos_embed
 from mae_plugin.models.cross_decoder import CrossAttentionDecoder
 from mae_plugin.models.decoder import MAEDecoder
@@ -16,12 +22,6 @@ from mae_plugin.models.masking import RandomMasking
 from mae_plugin.models.reconstruction_head import ReconstructionHead
 from mae_plugin.models.targets import PixelTarget
 from mae_plugin.models.vit import ViT
-
-from .fit import Sizes, sizes
-from .load import adapt
-from .recognise import Recognised, recognise
-from .report import LoadReport, shorten
-from .resize import find_grid
 
 
 def describe(content: Mapping[str, Any], source: str, prefix: str | None = None) -> str:
@@ -50,7 +50,7 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
     ]
     for name, model in _models(found, size).items():
         try:
-            _, report, _ = adapt(content, model, source, prefix)
+            _, report, _ = adapt(content, model_spec(model), source, prefix)
             outcome = _outcome(report)
         except ValueError as error:
             outcome = f'refused: {error}'

@@ -1,0 +1,64 @@
+"""What a checkpoint must know of a model that it is loaded into: tensors, names and grids."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from mae_plugin.geometry import Grid
+
+
+class TrunkSpec(NamedTuple):
+    """A ViT as its checkpoint sees it.
+
+    Attributes:
+        name: What to call it in messages, such as ``'ViTBackbone'``.
+        tensors: Its own state dict.
+        grid: Patch grid (h, w) of its position embeddings.
+        num_prefix_tokens: Rows of the position embeddings before the grid.
+        num_heads: Attention heads, which no tensor shows.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    grid: Grid
+    num_prefix_tokens: int
+    num_heads: int
+
+
+class Trunk(Protocol):
+    """A module that checkpoints of ViTs are loaded into."""
+
+    def trunk_spec(self) -> TrunkSpec:
+        """What a checkpoint must know of it."""
+        ...
+
+
+class ModelSpec(NamedTuple):
+    """A model that holds one trunk or more.
+
+    Attributes:
+        tensors: Its whole state dict.
+        trunks: Its ViTs by the prefix of their keys: ``'backbone.'``, ``''`` for itself.
+        decoder_grid: Patch grid of a MAE decoder's position embeddings, if it has one.
+    """
+
+    tensors: Mapping[str, Tensor]
+    trunks: Mapping[str, TrunkSpec]
+    decoder_grid: Grid | None = None
+
+
+def find_trunks(module: nn.Module) -> dict[str, Trunk]:
+    """The ViTs in a module, by the prefix of their keys."""
+    return {
+        f'{name}.' if name else '': part
+        for name, part in module.named_modules()
+        if hasattr(type(part), 'trunk_spec')  # of the instance, wrappers would pass it on
+    }
+
+
+def model_spec(module: nn.Module) -> ModelSpec:
+    """The spec of a model, from its modules."""
+    trunks = {name: trunk.trunk_spec() for name, trunk in find_trunks(module).items()}
+    decoder = dict(module.named_children()).get('decoder')
+    return ModelSpec(module.state_dict(), trunks, getattr(decoder, 'grid', None))

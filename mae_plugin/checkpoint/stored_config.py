@@ -1,0 +1,61 @@
+"""The config that a run stores in its checkpoints, as text.
+
+mmengine would execute that text; a checkpoint may come from anyone, so here it is only read.
+"""
+
+import ast
+from typing import Any
+
+
+def literal_config(text: str) -> dict[str, Any]:
+    """Read a dumped config without running it.
+
+    Args:
+        text: Assignments of literals, as mmengine's ``Config.pretty_text`` writes them:
+            numbers, strings, lists, tuples, dict displays and ``dict(...)`` calls.
+
+    Raises:
+        ValueError: If there is anything else in it; the line is shown.
+    """
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"the config stored in the checkpoint cannot be read: {error}. Give the run's own "
+            'config with --config'
+        ) from error
+    config = {}
+    for statement in statements:
+        if not (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
+            raise ValueError(_refusal(statement))
+        config[statement.targets[0].id] = _literal(statement.value)
+    return config
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        names = [keyword.arg for keyword in node.keywords]
+        if all(names):
+            return dict(zip(names, (_literal(keyword.value) for keyword in node.keywords)))
+    if isinstance(node, ast.Dict) and all(node.keys):
+        keys = [_literal(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_literal, node.values)))
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(_refusal(node)) from None
+
+
+def _refusal(node: ast.AST) -> str:
+    return (
+        f'the config stored in the checkpoint holds code, which is not run: '
+        f'"{ast.unparse(node).splitlines()[0][:80]}". Give the run\'s own config with --config'
+    )
