@@ -1,10 +1,61 @@
-"""Private names of other libraries, one function each, with the versions that they were tried on.
+"""What differs between versions of other libraries, and their private names: known here alone.
 
-Everything else in the package uses public names alone.
+torch 2.1 is the oldest that works. What only newer ones have is replaced here where that is
+possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with torch 2.1.2 and
+2.13.0.
 """
+
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mae_plugin.errors import UserError
+
+TORCH = tuple(int(part) for part in torch.__version__.split('.')[:2])
+
+
+def require_torch(version: str, what: str) -> None:
+    """Refuse a part that the installed torch is too old for.
+
+    Args:
+        version: The oldest that has it, such as '2.4'.
+        what: The part, as the user knows it, such as 'strategy FSDPStrategy'.
+
+    Raises:
+        UserError: torch is older.
+    """
+    if tuple(map(int, version.split('.'))) > TORCH:
+        raise UserError(
+            f'{what} needs torch {version} or newer, and this is torch {torch.__version__}: '
+            'install a newer torch, or do without it'
+        )
+
+
+def is_compiling() -> bool:
+    """Whether this is run to make a graph of it."""
+    if hasattr(torch.compiler, 'is_compiling'):  # torch 2.2
+        return torch.compiler.is_compiling()
+    return torch._utils.is_compiling()
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """Whether a kind of device can autocast; others raise when asked."""
+    if hasattr(torch.amp, 'is_autocast_available'):  # torch 2.4
+        return torch.amp.is_autocast_available(device_type)
+    return device_type in ('cpu', 'cuda', 'xpu')
+
+
+def has_native_bfloat16() -> bool:
+    """Whether the CUDA device computes in bfloat16 itself."""
+    if TORCH >= (2, 5):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cuda.get_device_capability()[0] >= 8 or torch.version.hip is not None
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -15,3 +66,113 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     rows = x.reshape(-1, x.shape[-1])
     out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, 'none', [], '')
     return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], weight.shape[0]])
+
+
+def as_uint16(values: Tensor) -> Tensor:
+    """Whole numbers from 0 to 65535, of any dtype, as uint16; as float32 before torch 2.3."""
+    return values.to(torch.uint16 if hasattr(torch, 'uint16') else torch.float32)
+
+
+def has_fused_optimizers(device_type: str) -> bool:
+    """Whether optimizers take ``fused=True`` for parameters on a kind of device."""
+    return device_type == 'cuda' or TORCH >= (2, 4)
+
+
+def load_restricted(
+    path: str | Path, stand_ins: Mapping[str, type], map_location: Any, mmap: bool
+) -> Any:
+    """``torch.load`` that builds tensors, plain types and ``stand_ins``, and refuses all else.
+
+    Args:
+        path: A file of either torch format.
+        stand_ins: What to build for a name in the pickle; their instances may be given a state.
+        map_location: As for ``torch.load``.
+        mmap: Leave the tensors on the disk until they are used.
+
+    Raises:
+        Exception: Of many kinds, if the file is damaged or asks for anything else.
+    """
+    if hasattr(torch.serialization, 'safe_globals'):  # torch 2.5
+        known: list[Any] = [(stand_in, name) for name, stand_in in stand_ins.items()]
+        with torch.serialization.safe_globals(known):
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    return load_restricted_before_2_5(path, stand_ins, map_location, mmap)
+
+
+def load_restricted_before_2_5(
+    path: str | Path, stand_ins: Mapping[str, type], map_location: Any, mmap: bool
+) -> Any:
+    """:func:`load_restricted` where torch's own list of names is closed.
+
+    An unpickler of ours goes through ``torch.load``'s public door for one (``pickle_module``). It
+    knows torch's list and the stand-ins, and may change nothing but tensors, ordered dicts and
+    stand-ins that it has built itself, as torch's own.
+    """
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    with open(path, 'rb') as file:
+        is_archive = file.read(4) == b'PK\x03\x04'
+    # torch.load would hand it to torch.jit.load.
+    if is_archive and _is_script(path):
+        raise pickle.UnpicklingError('a TorchScript archive')
+    plain = {f'builtins.{kind.__name__}': kind for kind in (bytearray, complex, set)}
+    names = {**plain, '_codecs.encode': _encode, **_get_allowed_globals(), **stand_ins}
+    built = (Tensor, dict, *stand_ins.values())
+
+    # The one of Python code, whose steps can be checked; torch's is another copy of it.
+    base: Any = vars(pickle)['_Unpickler']
+
+    class Unpickler(base):
+        dispatch = dict(base.dispatch)
+
+        def find_class(self, module: str, name: str) -> Any:
+            asked = f'{module}.{name}'.replace('__builtin__', 'builtins')
+            if asked not in names:
+                raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {asked}')
+            return names[asked]
+
+        def load_build(self) -> None:
+            if not isinstance(self.stack[-2], built):
+                raise pickle.UnpicklingError('Can only build tensors and plain types')
+            super().load_build()
+
+        dispatch[pickle.BUILD[0]] = load_build
+
+    def load(file: Any, **options: Any) -> Any:
+        return Unpickler(file, **options).load()
+
+    door: Any = SimpleNamespace(__name__='restricted', Unpickler=Unpickler, load=load)
+    return torch.load(
+        str(path), map_location=map_location, pickle_module=door, weights_only=False, mmap=mmap
+    )
+
+
+def _is_script(path: str | Path) -> bool:
+    return 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes in the pickle protocols of Python 2."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'text in the encoding {encoding!r}')
+    return text.encode('latin1')
+
+
+def sharded_state_dicts() -> ModuleType:
+    """``torch.distributed.checkpoint.state_dict``: FSDP's weights and states by name.
+
+    Raises:
+        UserError: torch is older than 2.4.
+    """
+    require_torch('2.4', 'strategy FSDPStrategy')
+    return importlib.import_module('torch.distributed.checkpoint.state_dict')
+
+
+def names_in_checkpoint(path: str | Path) -> list[str]:
+    """What a file's pickle asks for beyond tensors and plain types.
+
+    Raises:
+        UserError: torch is older than 2.6, which cannot tell.
+    """
+    require_torch('2.6', 'reading checkpoints of DeepSpeed safely')
+    return torch.serialization.get_unsafe_globals_in_checkpoint(path)

@@ -1,8 +1,12 @@
-"""Files that are either whole or absent."""
+"""Files that are whole or absent, held by one process at a time, on every operating system."""
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
@@ -43,9 +47,50 @@ def temporary_name(name: str) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk: what was created, renamed or removed there."""
+    """Flush the names in a folder to the disk: what was created, renamed or removed there.
+
+    Does nothing on Windows, which opens no folders.
+    """
+    if not hasattr(os, 'O_DIRECTORY'):
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Hold a lock that is a file; waits for whoever holds it, whose death releases it.
+
+    Args:
+        path: The lock's file, made with its folders where missing, and left there.
+
+    Raises:
+        OSError: The file cannot be made, or its disk has no locks.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except NotImplementedError as error:
+        raise OSError(errno.ENOTSUP, f'{path}: the disk has no locks') from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_to_read(path: str | Path) -> int:
+    """Open a file for :func:`read_at`; returns its descriptor."""
+    return os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Read ``size`` bytes from a place of an open file, fewer where it ends before."""
+    if hasattr(os, 'pread'):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)

@@ -1,20 +1,20 @@
 """Compile mmcv's operators once, keep the wheel outside the clone, install it.
 
-Run by ``make test`` with the environment's own Python::
+Run by ``make test`` with the environment's own Python, beside the torch that is to use them::
 
-    .venv/bin/python tools/build_mmcv.py
+    .venv/bin/python tools/build_mmcv.py                  # the maintained fork
+    ENVIRONMENT/bin/python tools/build_mmcv.py mmcv==2.1.0    # upstream
 
-Detection needs mmcv's compiled operators, and no binary wheel of the maintained mmcv exists: about
-78 C++ files have to be compiled, some minutes with the flags below (mmcv's default flags take more
-than twice as long and give a wheel 20 times as large). The wheel goes to
-``$XDG_CACHE_HOME/mae_plugin`` (``~/.cache/mae_plugin``), under a key of all that it depends on, so
-that every clone reuses it. An interrupted build goes on where it stopped. The operators are built
-for the CPU, whatever the machine has: the tests need no more.
+Detection needs mmcv's compiled operators. Where no binary wheel fits, about 78 C++ files have to
+be compiled, some minutes with the flags below (mmcv's default flags take more than twice as long
+and give a wheel 20 times as large). The wheel goes to ``$XDG_CACHE_HOME/mae_plugin``
+(``~/.cache/mae_plugin``), under a key of all that it depends on, so that every clone reuses it. An
+interrupted build goes on where it stopped. The operators are built for the CPU, whatever the
+machine has: the tests need no more. ``MAX_JOBS`` limits the compilers that run at once.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -46,9 +46,13 @@ def main() -> None:
     """Install mmcv with operators into the running environment."""
     from importlib.metadata import version
 
-    folder = cache_root() / cache_key(version('torch'))
+    requirement = sys.argv[1] if len(sys.argv) > 1 else f'{MMCV}=={VERSION}'
+    name, _, release = requirement.partition('==')
+    if len(sys.argv) > 2 or name not in ('mmcv', MMCV) or not release:
+        sys.exit(f'usage: python tools/build_mmcv.py [mmcv==VERSION|{MMCV}==VERSION]')
+    folder = cache_root() / cache_key(version('torch'), requirement)
     try:
-        wheel = build(folder)
+        wheel = build(folder, requirement)
     except BuildError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -64,10 +68,11 @@ def cache_root() -> Path:
     return Path(base) / 'mae_plugin'
 
 
-def cache_key(torch_version: str) -> str:
+def cache_key(torch_version: str, requirement: str = f'{MMCV}=={VERSION}') -> str:
     """The name of all that a wheel with operators depends on."""
     python = f'cp{sys.version_info.major}{sys.version_info.minor}'
-    return f'{MMCV}-{VERSION}-{python}-torch{torch_version}-{platform.machine()}'
+    mmcv = requirement.replace('==', '-')
+    return f'{mmcv}-{python}-torch{torch_version}-{platform.machine()}'
 
 
 def missing_prerequisite() -> str | None:
@@ -89,11 +94,12 @@ def missing_prerequisite() -> str | None:
     return f"compiling mmcv's operators needs {names}: run 'apt-get install {names}' first"
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, requirement: str = f'{MMCV}=={VERSION}') -> Path:
     """Return the wheel in ``folder``, compiling it first if there is none.
 
     Args:
         folder: The cache folder of one key; created, and locked against a second build.
+        requirement: Distribution and version.
 
     Returns:
         The path of the wheel.
@@ -107,7 +113,7 @@ def build(folder: Path) -> Path:
         if kept:
             print(f'      reusing {kept[0]}', flush=True)
             return kept[0]
-        source = _source(folder)
+        source = _source(folder, requirement)
         partial = folder / 'partial'
         shutil.rmtree(partial, ignore_errors=True)
         _compile(source, partial, folder / 'build.log')
@@ -155,6 +161,9 @@ def _minutes(seconds: float) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    # The operating system's own lock: this script runs before anything is installed.
+    import fcntl
+
     with path.open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +173,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: Path, requirement: str) -> Path:
     """Unpack mmcv's source into ``folder`` unless an interrupted build left it there."""
     source = folder / 'source'
     if source.exists():
@@ -174,9 +183,9 @@ def _source(folder: Path) -> Path:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     pip = [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', ':all:']
-    pip += ['--no-build-isolation', '-d', str(fresh), f'{MMCV}=={VERSION}']
+    pip += ['--no-build-isolation', '-d', str(fresh), requirement]
     if subprocess.run(pip).returncode != 0:
-        raise BuildError(f'the source of {MMCV}=={VERSION} could not be downloaded, see above')
+        raise BuildError(f'the source of {requirement} could not be downloaded, see above')
     (archive,) = fresh.glob('*.tar.gz')
     subprocess.run(['tar', '-xzf', archive.name, '--strip-components=1'], cwd=fresh, check=True)
     archive.unlink()
@@ -191,7 +200,7 @@ def _compile(source: Path, target: Path, log: Path) -> None:
     command += ['--no-cache-dir', '-w', str(target), str(source)]
     environment = {
         **os.environ,
-        'CFLAGS': '-O2 -g0',
+        'CFLAGS': '-O1 -g0',
         'MMCV_WITH_OPS': '1',
         'FORCE_CUDA': '0',
         'CUDA_VISIBLE_DEVICES': '',
@@ -233,6 +242,8 @@ def _compile(source: Path, target: Path, log: Path) -> None:
 
 def _jobs() -> int:
     """As many compilers as there are cores, but no more than fit into memory."""
+    if 'MAX_JOBS' in os.environ:
+        return int(os.environ['MAX_JOBS'])
     cores = len(os.sched_getaffinity(0))
     gib = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     return max(1, min(cores, int(gib / _GIB_PER_JOB)))

@@ -17,6 +17,7 @@ import torch
 
 from mae_plugin.checkpoint.addresses import NAMED, SCHEMES, STORED, local_copy
 from mae_plugin.checkpoint.restricted_unpickler import STAND_INS, restricted_load, to_plain
+from mae_plugin.compat import load_restricted
 
 _PICKLE = b'\x80'
 # torch's older format begins with a pickle of this number.
@@ -134,9 +135,7 @@ def _load_pth(path: Path, map_location: Any, trust: bool, mmap: bool) -> Any:
                 return restricted_load(file)
             # The older format is one pickle stream and cannot be mapped.
             mmap = mmap and start.startswith(b'PK\x03\x04')
-            known: list[Any] = [(stand_in, name) for name, stand_in in STAND_INS.items()]
-            with torch.serialization.safe_globals(known):
-                content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+            content = load_restricted(path, STAND_INS, map_location, mmap)
             return to_plain(content, {})
         except Exception as error:
             raise ValueError(_explain(path, error)) from error

@@ -1,7 +1,6 @@
 """What becomes of images that cannot be used, and which file each worker is on."""
 
 import errno
-import fcntl
 import os
 from typing import BinaryIO
 
@@ -11,6 +10,7 @@ from mmengine.dist import get_world_size
 from torch.utils.data import get_worker_info
 
 from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.files import locked
 
 # The machine's fault, not the file's: such errors end the run as they are.
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -115,8 +115,7 @@ class BadImages:
         """Different files in the log, of all that share it; None without a log."""
         if self.log_file is None:
             return None
-        with open(self.log_file, 'ab+') as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+        with locked(f'{self.log_file}.lock'), open(self.log_file, 'ab+') as file:
             self._catch_up(file)
         return len(self._logged)
 
@@ -138,8 +137,7 @@ class BadImages:
         """Append a line unless the file has one for this path; other processes may write too."""
         if self.log_file is None or path in self._logged:
             return
-        with open(self.log_file, 'ab+') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(f'{self.log_file}.lock'), open(self.log_file, 'ab+') as file:
             self._catch_up(file)
             if path not in self._logged:
                 self._logged.add(path)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from mae_plugin.compat import as_uint16
+
 Box = tuple[int, int, int, int]
 """A crop as (top, left, height, width)."""
 
@@ -95,7 +97,8 @@ def resize(
         exact (bool): For uint8, Pillow's arithmetic.
 
     Returns:
-        Tensor: (C, H, W) contiguous: uint8 and uint16 stay, everything else gives float32.
+        Tensor: (C, H, W) contiguous: uint8 and uint16 stay, everything else gives float32; before
+            torch 2.3 so does uint16.
     """
     dtype = pixels.dtype
     if exact and dtype == np.uint8 and pixels.shape[:2] != size:
@@ -107,7 +110,7 @@ def resize(
     if flip:
         tensor = tensor.flip(-1)
     if dtype == np.uint16:
-        tensor = tensor.round_().clamp_(0, 65535).to(torch.uint16)
+        tensor = as_uint16(tensor.round_().clamp_(0, 65535))
     return tensor.squeeze(0).contiguous()
 
 

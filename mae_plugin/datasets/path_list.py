@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +14,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mae_plugin.datasets.array_file import load_arrays, save_arrays
+from mae_plugin.files import locked
 
 # A directory that changed this shortly before it was listed may change again unnoticed.
 _SETTLED_NS = 2_000_000_000
@@ -204,9 +204,7 @@ def list_folder(root: str, suffixes: tuple[str, ...], cache: Path | None) -> Pat
         return FolderListing.scan(root, suffixes).files
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(cache.with_suffix('.lock'), 'w'))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            stack.enter_context(locked(cache.with_suffix('.lock')))
         listing = FolderListing.load(cache, suffixes)
         if listing is None or not listing.is_current(root):
             listing = FolderListing.scan(root, suffixes)

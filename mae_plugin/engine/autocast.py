@@ -7,6 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mae_plugin.compat import has_native_bfloat16
 from mae_plugin.registry import OPTIM_WRAPPERS
 
 
@@ -16,7 +17,7 @@ def supports_bfloat16(device_type: str) -> bool:
     A CPU answers no: few have the instructions, and float32 is what its tests compare with.
     """
     if device_type == 'cuda':
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return has_native_bfloat16()
     return device_type in ('npu', 'xpu', 'mlu')
 
 

@@ -128,6 +128,8 @@ class BatchFeed:
 
     def _defer_child_signal(self) -> None:
         """Let torch's SIGCHLD handler raise while a batch is awaited, and only then."""
+        if not hasattr(signal, 'SIGCHLD'):
+            return  # Windows, where torch asks each worker's process while it waits for a batch
         if threading.current_thread() is not threading.main_thread():
             return
         raising = signal.getsignal(signal.SIGCHLD)

@@ -13,16 +13,10 @@ from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_rank, is_main_process
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.compat import sharded_state_dicts
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, write_checkpoint
 from mae_plugin.files import sync_folder, temporary_name
 from mae_plugin.models.block import Block
@@ -50,9 +44,13 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         model_wrapper (dict, optional): Arguments of ``MMFullyShardedDataParallel``. By default
             every transformer block is a unit.
         **kwargs: As for mmengine's ``FSDPStrategy``.
+
+    Raises:
+        UserError: torch is older than 2.4.
     """
 
     def __init__(self, *, sharded: bool = False, model_wrapper: dict | None = None, **kwargs):
+        self._state_dicts = sharded_state_dicts()
         wrapper: dict[str, Any] = dict(
             type='MMFullyShardedDataParallel', auto_wrap_policy='mae_plugin.wrap_blocks'
         )
@@ -77,23 +75,27 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
     def model_state_dict(self) -> dict[str, Any]:
         """Weights under the unwrapped model's names: whole on rank 0, or this rank's shards."""
-        return get_model_state_dict(self.model, options=self._options())
+        return self._state_dicts.get_model_state_dict(self.model, options=self._options())
 
     def optim_state_dict(self) -> dict[str, Any]:
         """Optimizer state by parameter name: whole on rank 0, or this rank's shards."""
         optimizer = self.optim_wrapper.optimizer
-        return get_optimizer_state_dict(self.model, optimizer, options=self._options())
+        return self._state_dicts.get_optimizer_state_dict(
+            self.model, optimizer, options=self._options()
+        )
 
     def load_model_state_dict(self, state_dict: dict, *, strict: bool = False, **_: Any) -> None:
         """Load whole tensors, given to every rank."""
-        options = StateDictOptions(full_state_dict=True, strict=strict)
-        set_model_state_dict(self.model, state_dict, options=options)
+        options = self._state_dicts.StateDictOptions(full_state_dict=True, strict=strict)
+        self._state_dicts.set_model_state_dict(self.model, state_dict, options=options)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load whole tensors, given to every rank."""
         optimizer = self.optim_wrapper.optimizer
-        options = StateDictOptions(full_state_dict=True)
-        set_optimizer_state_dict(self.model, optimizer, state_dict, options=options)
+        options = self._state_dicts.StateDictOptions(full_state_dict=True)
+        self._state_dicts.set_optimizer_state_dict(
+            self.model, optimizer, state_dict, options=options
+        )
 
     def save_checkpoint(
         self,
@@ -140,10 +142,12 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         self.load_model_state_dict(checkpoint.pop('state_dict'), strict=strict)
         return checkpoint
 
-    def _options(self) -> StateDictOptions:
+    def _options(self) -> Any:
         # torch 2.13 crashes when it offloads to the CPU what is there already.
         on_gpu = get_device() != 'cpu'
-        return StateDictOptions(full_state_dict=not self.sharded, cpu_offload=on_gpu)
+        return self._state_dicts.StateDictOptions(
+            full_state_dict=not self.sharded, cpu_offload=on_gpu
+        )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from mae_plugin.compat import has_fused_optimizers
 from mae_plugin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # Leaf names of tables that are added to activations: they are no weights of a layer.
@@ -94,7 +95,11 @@ class ViTOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer of ``model`` (or of the model inside a DDP wrapper)."""
-        optimizer = OPTIMIZERS.build(self.optimizer_cfg | dict(params=self.param_groups(model)))
+        groups = self.param_groups(model)
+        config = dict(self.optimizer_cfg, params=groups)
+        if config.get('fused') and not has_fused_optimizers(groups[0]['params'][0].device.type):
+            del config['fused']  # the same arithmetic, in more calls
+        optimizer = OPTIMIZERS.build(config)
         wrapper_cfg = dict(type='OptimWrapper') | self.wrapper_cfg
         return OPTIM_WRAPPERS.build(wrapper_cfg, default_args=dict(optimizer=optimizer))
 

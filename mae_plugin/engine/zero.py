@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
+from mae_plugin.compat import names_in_checkpoint
 from mae_plugin.registry import OPTIM_WRAPPERS, STRATEGIES
 
 # Objects that DeepSpeed pickles into its files: plain data of its own.
@@ -139,7 +140,7 @@ def refuse_code(folder: str | Path) -> None:
         ValueError: There is some; names it.
     """
     for file in sorted(Path(folder).glob('*.pt')):
-        asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(file)) - _OWN_TYPES
+        asked = set(names_in_checkpoint(file)) - _OWN_TYPES
         if asked:
             raise ValueError(
                 f'checkpoint {file} was refused: its pickle asks for {", ".join(sorted(asked))}, '

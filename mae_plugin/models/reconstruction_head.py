@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.compat import is_autocast_available
 from mae_plugin.registry import MODELS
 
 from .block import init_linear_and_norm
@@ -89,6 +90,6 @@ class ReconstructionHead(BaseModule):
 
 def _full_precision(device_type: str) -> AbstractContextManager:
     """No autocast: PCA coefficients and a tokenizer's choice would be rounded."""
-    if torch.amp.is_autocast_available(device_type):
+    if is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

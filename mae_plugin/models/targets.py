@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mae_plugin.compat import is_compiling
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import patchify
 from mae_plugin.registry import MODELS
@@ -118,7 +119,7 @@ class PCATarget(nn.Module):
             ValueError: If the components were never fitted.
         """
         # Asked until the answer is yes: reading a buffer waits for the device.
-        if not (self._known_fitted or torch.compiler.is_compiling()):
+        if not (self._known_fitted or is_compiling()):
             self._known_fitted = bool(self.fitted)
             if not self._known_fitted:
                 raise ValueError(

@@ -1,13 +1,14 @@
 """Finished runs, one JSON object a line, and the tables that are made of them."""
 
 import csv
-import fcntl
 import json
 import statistics
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
+
+from mae_plugin.files import locked
 
 METRICS = ('knn', 'linear')
 
@@ -52,9 +53,7 @@ class Results:
 
         What another process has added since is kept too.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix('.lock'), 'w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path.with_suffix('.lock')):
             self._read()
             self.runs[run['key'], run['seed']] = run
             partial = self.path.with_suffix('.partial')

@@ -20,9 +20,9 @@ from mae_plugin.datasets.shards.shard_store import (
     expand_shards,
     fetch,
     is_remote,
-    locked,
     shard_name,
 )
+from mae_plugin.files import locked
 from mae_plugin.registry import DATASETS
 
 

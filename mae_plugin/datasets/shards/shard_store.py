@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import glob
 import logging
 import os
@@ -10,7 +9,7 @@ import re
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -19,6 +18,7 @@ from mmengine.logging import print_log
 
 from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.path_list import digest
+from mae_plugin.files import locked, open_to_read, read_at
 
 _OPEN_FILES = 64
 # Seconds before a fetch that failed is tried again.
@@ -72,7 +72,7 @@ class ShardStore:
             OSError: If a local one cannot be read.
             ShardError: If a remote one cannot be had.
         """
-        data = os.pread(self._open(shard), size, offset)
+        data = read_at(self._open(shard), size, offset)
         if len(data) < size:
             raise BadImageError(f'its shard ends after {len(data)} of {size} bytes')
         return data
@@ -86,12 +86,16 @@ class ShardStore:
         url = self.urls[shard]
         if not is_remote(url):
             return url
-        path = self.folder / f'{digest(url)}-{shard_name(url)}'
+        path = self._cached(shard)
         if not self._is_whole(shard, path):
             with locked(path.with_suffix('.lock')):
                 if not self._is_whole(shard, path):
                     _persistently(url, lambda: self._fetch(shard, path))
         return str(path)
+
+    def _cached(self, shard: int) -> Path:
+        url = self.urls[shard]
+        return self.folder / f'{digest(url)}-{shard_name(url)}'
 
     def _is_whole(self, shard: int, path: Path) -> bool:
         with contextlib.suppress(OSError):
@@ -121,7 +125,8 @@ class ShardStore:
             return
         fetched = sorted(self.folder.glob('*.tar'), key=lambda path: path.stat().st_mtime)
         for path in fetched[: max(0, len(fetched) + 1 - self.max_cached)]:
-            path.unlink(missing_ok=True)  # whoever has it open reads on
+            with contextlib.suppress(PermissionError):  # open in a process on Windows
+                path.unlink(missing_ok=True)  # whoever has it open reads on
 
     def _open(self, shard: int) -> int:
         if self._process != os.getpid():  # a forked worker opens its own
@@ -137,7 +142,7 @@ class ShardStore:
     def _open_anew(self, shard: int) -> int:
         while True:
             try:
-                return os.open(self.path(shard), os.O_RDONLY)
+                return open_to_read(self.path(shard))
             except FileNotFoundError:
                 if not is_remote(self.urls[shard]):
                     raise  # a fetched one made room for another process's
@@ -145,7 +150,8 @@ class ShardStore:
     def _touch(self, shard: int) -> None:
         now = time.monotonic()
         if is_remote(self.urls[shard]) and now > self._touched.get(shard, 0.0) + _TOUCH_AFTER:
-            os.utime(self._files[shard])
+            with contextlib.suppress(FileNotFoundError):  # it made room, and is open here still
+                os.utime(self._cached(shard))
             self._touched[shard] = now
 
     def _close_unused(self) -> None:
@@ -153,15 +159,6 @@ class ShardStore:
         for shard, file in list(self._files.items()):
             if len(self._files) >= _OPEN_FILES or os.fstat(file).st_nlink == 0:
                 os.close(self._files.pop(shard))
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that is a file; the process's death releases it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def is_remote(url: str) -> bool:

@@ -144,7 +144,8 @@ class ShieldedInit:
 
 def _kill_workers() -> None:
     """At exit: Python would terminate hung workers, which ignore that, and wait for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.utils import to_2tuple
 from torch import Tensor
 
+from mae_plugin.compat import is_compiling
 from mae_plugin.geometry import Grid, patch_grid
 from mae_plugin.models.block import run_block
 from mae_plugin.models.dense.dense_attention import DenseAttention
@@ -94,11 +95,11 @@ class ViTBackbone(ViT):
         """As ``ViT.positions``; tables that need no gradient are cached by grid."""
         table = self.pos_embed
         is_trained = table.requires_grad and (self.training or torch.is_grad_enabled())
-        is_compiling = torch.compiler.is_compiling()
-        if is_trained and not is_compiling:
+        is_traced = is_compiling()
+        if is_trained and not is_traced:
             # A step may follow, and fused optimizers leave the version as it is.
             self._position_cache.clear()
-        uncached = is_trained or is_compiling or table.is_inference()
+        uncached = is_trained or is_traced or table.is_inference()
         if uncached or ids is not None or tuple(grid) == self.grid:
             return super().positions(grid, ids)
         # Loading and stepping change the version, moving the address.
