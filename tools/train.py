@@ -16,7 +16,7 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mae_plugin.cli.light_start import hidden
+from mae_plugin.cli.block_imports import block_imports
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 
 
@@ -84,7 +84,7 @@ def main() -> None:
         cfg = load_config(args, loaders)
         # mmengine imports transformers for this optimizer alone.
         unused = () if 'Adafactor' in str(cfg.get('optim_wrapper')) else ('transformers',)
-        with hidden(*unused):
+        with block_imports(*unused):
             from mmengine.device import get_device
 
             from mae_plugin.engine.autocast import supports_bfloat16

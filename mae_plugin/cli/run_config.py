@@ -109,17 +109,6 @@ def set_precision(cfg: 'Config', precision: str) -> None:
         wrapper.type = 'OptimWrapper'
 
 
-def scale_for_accumulation(cfg: 'Config') -> None:
-    """Let the learning rate follow the true global batch when gradients are accumulated.
-
-    mmengine scales by batch size and processes alone; here ``accumulative_counts`` counts too.
-    """
-    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    scaling = cfg.get('auto_scale_lr')
-    if counts > 1 and scaling and scaling.get('enable'):
-        scaling.base_batch_size = scaling.base_batch_size / counts
-
-
 def _own_error(error: BaseException | None) -> BaseException | None:
     """The error that our own code raised on purpose, under what others wrapped around it.
 

@@ -10,9 +10,9 @@ need none of it.
 
 :func:`keep_torchvision_importable` defines the two missing schemas. The operators themselves stay
 absent: who calls one gets torchvision's own explanation. The real cure is the torchvision wheel
-that belongs to the installed torch. Call it before anything imports torchvision; the tools and
-``mae_plugin.models`` do. A host's own script imports torchvision before it meets our types; there
-``custom_imports = dict(imports=['mae_plugin.models'])`` in the config is early enough.
+that belongs to the installed torch. Our tools call it before anything imports torchvision. In a
+host's own script ``custom_imports = dict(imports=['mae_plugin.cli.keep_torchvision'])`` in the
+config is early enough.
 """
 
 from __future__ import annotations

@@ -10,12 +10,9 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmengine.runner import runner as mmengine_runner
 from mmengine.utils import to_2tuple
 
 from mae_plugin.checkpoint.safe_load import use_safe_loading
-from mae_plugin.cli.light_start import describe_environment
-from mae_plugin.cli.run_config import scale_for_accumulation
 from mae_plugin.geometry import patch_grid
 
 from .hooks import ScheduleHook, StartingWeightsHook
@@ -71,7 +68,6 @@ def build_runner(
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
     if cfg.load_from:
         _replace_weights(cfg, pretrained)
-    mmengine_runner.collect_env = describe_environment
     is_flexible = 'runner_type' in cfg
     runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
     if cfg.load_from:
@@ -80,6 +76,17 @@ def build_runner(
         runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
     runner.register_hook(ScheduleHook())
     return runner
+
+
+def scale_for_accumulation(cfg: Config) -> None:
+    """Let the learning rate follow the true global batch when gradients are accumulated.
+
+    mmengine scales by batch size and processes alone; here ``accumulative_counts`` counts too.
+    """
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    scaling = cfg.get('auto_scale_lr')
+    if counts > 1 and scaling and scaling.get('enable'):
+        scaling.base_batch_size = scaling.base_batch_size / counts
 
 
 def _check_host(scope: str | None) -> None:

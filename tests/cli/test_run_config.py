@@ -7,12 +7,12 @@ from mmengine.structures import BaseDataElement
 
 from mae_plugin.cli.run_config import (
     parse_value,
-    scale_for_accumulation,
     set_precision,
     user_errors,
 )
 from mae_plugin.datasets import ImageFolder, stack_collate
 from mae_plugin.datasets.bad_images import BadImages
+from mae_plugin.engine.runner import scale_for_accumulation
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def fake_qnms(dets, scores, iou_threshold):
 
 def run(code: str, *folders: Path) -> subprocess.CompletedProcess:
     """Run ``code`` in a fresh interpreter that finds ``folders`` before anything else."""
-    paths = [str(folder) for folder in folders] + [str(Path(__file__).parents[1])]
+    paths = [str(folder) for folder in folders] + [str(Path(__file__).parents[2])]
     header = f'import sys; sys.path[:0] = {paths!r}\n'
     return subprocess.run(
         [sys.executable, '-c', header + code], capture_output=True, text=True, timeout=600
