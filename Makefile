@@ -1,6 +1,6 @@
 # make demo   environment and a first pretraining run, with pictures (minutes, no GPU needed)
 # make test   environment with mmcv's compiled operators, and the whole test suite
-# make lint   ruff and mypy
+# make lint   ruff, mypy, and the layers of the package (import-linter)
 # make clean  remove what was made here (environment, demo data and run)
 #
 # Each can be run again: what is done is skipped, what was interrupted goes on.
@@ -62,6 +62,7 @@ lint: lint-env
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 clean:
 	rm -rf .venv data/demo $(DEMO_DIR) build *.egg-info

@@ -25,6 +25,7 @@ UPSTREAM_HOSTS = {
 # mmpretrain 1.3 does not import beside transformers 5.
 DEV = [
     'hypothesis',
+    'import-linter==2.17',
     'mypy==2.4.1',
     'pre-commit',
     'pytest>=8',

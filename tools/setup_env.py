@@ -86,7 +86,13 @@ DEMO = (
         files=('setup.py', 'pyproject.toml'),
     ),
 )
-LINT = (Step('lint', 'ruff and mypy', _pip('ruff==0.17.6', 'mypy==2.4.1')),)
+LINT = (
+    Step(
+        'lint',
+        'ruff, mypy and import-linter',
+        _pip('ruff==0.17.6', 'mypy==2.4.1', 'import-linter==2.17'),
+    ),
+)
 TEST = (
     Step(
         'hosts',
