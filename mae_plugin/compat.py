@@ -176,3 +176,42 @@ def names_in_checkpoint(path: str | Path) -> list[str]:
     """
     require_torch('2.6', 'reading checkpoints of DeepSpeed safely')
     return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+
+
+def is_worker_failure(error: RuntimeError) -> bool:
+    """Whether torch's loader says that a worker is gone or stuck, which has no class of its own.
+
+    An exception that a dataset raised begins with "Caught" instead.
+    """
+    return str(error).startswith(('DataLoader worker', 'DataLoader timed out'))
+
+
+def stop_workers(loader: Any, iterator: Any = None, kill: bool = False) -> None:
+    """End a ``DataLoader``'s workers; left to Python that takes 5 s for each.
+
+    A loader with persistent workers starts new ones when it is iterated again.
+
+    Args:
+        loader: The loader.
+        iterator: What iterates it; by default the one whose workers persist.
+        kill: End workers that hang in C, too.
+    """
+    persistent = getattr(loader, '_iterator', None)
+    iterator = persistent if iterator is None else iterator
+    if kill:
+        for process in getattr(iterator, '_workers', ()):
+            process.kill()
+    if hasattr(iterator, '_shutdown_workers'):
+        iterator._shutdown_workers()
+    if persistent is not None:
+        loader._iterator = None
+
+
+def mmengine_strategies() -> ModuleType:
+    """mmengine's training strategies, which stand in a private module (0.10.7, onedl 0.10.12)."""
+    return importlib.import_module('mmengine._strategy')
+
+
+def mmengine_home() -> str:
+    """Folder of mmengine's downloads (0.10.7, onedl 0.10.12)."""
+    return importlib.import_module('mmengine.runner.checkpoint')._get_mmengine_home()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from mae_plugin.compat import mmengine_home
+
 SCHEMES = ('http://', 'https://')
 # Those of names that stand for an address, and of object stores (as mmengine has them, patterns).
 NAMED = ('torchvision://', 'modelzoo://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
@@ -56,7 +58,7 @@ def _look_up(address: str) -> str:
             'http(s) address'
         )
     url = known[name]
-    return url if url.startswith(SCHEMES) else os.path.join(lists._get_mmengine_home(), url)
+    return url if url.startswith(SCHEMES) else os.path.join(mmengine_home(), url)
 
 
 def _download(url: str) -> Path:

@@ -11,11 +11,8 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
+from mae_plugin.compat import is_worker_failure, stop_workers
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
-
-# How torch's DataLoader begins the errors that mean "a worker is gone" and "a worker is stuck";
-# an exception raised by the dataset itself says "Caught ..." and is never retried.
-_WORKER_ERRORS = ('DataLoader worker', 'DataLoader timed out')
 
 # Seconds without a batch after which workers count as hung, and restarts before giving up. All
 # of them together must take less than processes wait for each other: see engine/launch.py.
@@ -73,7 +70,7 @@ class BatchFeed:
                     yield index, batch
                     index, failures = index + 1, 0
             except RuntimeError as error:
-                if not str(error).startswith(_WORKER_ERRORS):
+                if not is_worker_failure(error):
                     raise
                 failures += 1
                 report = self._report(error)
@@ -96,10 +93,7 @@ class BatchFeed:
 
     def close(self) -> None:
         """End workers that persist between epochs; left to Python that takes 5 s for each."""
-        iterator = getattr(self.loader, '_iterator', None)
-        if iterator is not None:
-            iterator._shutdown_workers()
-            self.loader._iterator = None
+        stop_workers(self.loader)
 
     def _start(self, epoch: int, index: int) -> Iterator[Any]:
         loader = self.loader
@@ -169,11 +163,5 @@ class BatchFeed:
 
     def _stop(self, iterator: Any) -> None:
         """Kill the workers behind ``iterator``; one that hangs in C ignores anything less."""
-        for process in getattr(iterator, '_workers', ()):
-            process.kill()
-        if hasattr(iterator, '_shutdown_workers'):
-            iterator._shutdown_workers()
-        # A loader with persistent workers would hand the same dead ones out again.
-        if getattr(self.loader, '_iterator', None) is not None:
-            self.loader._iterator = None
+        stop_workers(self.loader, iterator, kill=True)
         self._child_died = False

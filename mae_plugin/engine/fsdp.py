@@ -9,18 +9,19 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_rank, is_main_process
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.checkpoint.safe_load import safe_load
-from mae_plugin.compat import sharded_state_dicts
+from mae_plugin.compat import mmengine_strategies, sharded_state_dicts
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, write_checkpoint
 from mae_plugin.files import sync_folder, temporary_name
 from mae_plugin.models.block import Block
 from mae_plugin.registry import FUNCTIONS, STRATEGIES
+
+_MMEngineFSDPStrategy: Any = mmengine_strategies().FSDPStrategy
 
 
 @FUNCTIONS.register_module()
@@ -30,7 +31,7 @@ def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool
 
 
 @STRATEGIES.register_module()
-class FSDPStrategy(MMEngineFSDPStrategy):
+class FSDPStrategy(_MMEngineFSDPStrategy):
     """mmengine's FSDP strategy with checkpoints that today's torch loads and that are whole.
 
     Written atomically and with checksums, read without running code; mmengine's own passes its

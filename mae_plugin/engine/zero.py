@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine._strategy import DeepSpeedStrategy as MMEngineDeepSpeedStrategy
-from mmengine._strategy.deepspeed import DeepSpeedOptimWrapper as MMEngineDeepSpeedOptimWrapper
 from mmengine.config import ConfigDict
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mae_plugin.compat import names_in_checkpoint
+from mae_plugin.compat import mmengine_strategies, names_in_checkpoint
 from mae_plugin.registry import OPTIM_WRAPPERS, STRATEGIES
+
+_strategies: Any = mmengine_strategies()
+_MMEngineDeepSpeedStrategy: Any = _strategies.DeepSpeedStrategy
+_MMEngineDeepSpeedOptimWrapper: Any = _strategies.deepspeed.DeepSpeedOptimWrapper
 
 # Objects that DeepSpeed pickles into its files: plain data of its own.
 _OWN_TYPES = {
@@ -27,7 +29,7 @@ _OWN_TYPES = {
 
 
 @STRATEGIES.register_module()
-class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
+class DeepSpeedStrategy(_MMEngineDeepSpeedStrategy):
     """mmengine's strategy, whose checkpoints hold what hooks add and cannot run code.
 
     mmengine's calls no hook when it saves or resumes, leaves ``auto_scale_lr`` out, and unpickles
@@ -104,7 +106,7 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
 
 
 @OPTIM_WRAPPERS.register_module()
-class DeepSpeedOptimWrapper(MMEngineDeepSpeedOptimWrapper):
+class DeepSpeedOptimWrapper(_MMEngineDeepSpeedOptimWrapper):
     """mmengine's wrapper, which makes no step from a loss that is not finite on any process.
 
     DeepSpeed looks at gradients under float16 alone, unless ``bf16`` asks for it. ``take`` tells
