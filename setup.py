@@ -71,10 +71,12 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mae_plugin', 'mae_plugin.*']),
+    package_data={'mae_plugin': ['py.typed', 'visualization/*.j2']},
     # cv2 comes with mmcv, which decides between its variants.
     # imagecodecs holds the compressions of tifffile (LZW and others).
     install_requires=[
         'imagecodecs',
+        'jinja2',
         'numpy',
         'pillow',
         'rich',
