@@ -7,6 +7,7 @@ __version__ = '0.1.0'
 
 # What a notebook needs, by the module that has it; imported when first asked for.
 _LAZY = {
+    'config_path': 'mae_plugin.shipped',
     'load_encoder': 'mae_plugin.evaluation.encoder',
     'load_image': 'mae_plugin.visualization.images',
     'model_of_checkpoint': 'mae_plugin.evaluation.stored_model',

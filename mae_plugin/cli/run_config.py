@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_plugin.cli.data_root import LOADERS, follow_classes, refuse_hidden_classes, set_data_root
+from mae_plugin.shipped import config_path
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -61,8 +62,8 @@ def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
     """
     from mmengine.config import Config
 
-    if not Path(args.config).is_file():
-        raise ValueError(f"no config file '{args.config}': see configs/ for those that exist")
+    if not Path(args.config).is_file():  # then by its name
+        args.config = config_path(args.config)
     cfg = Config.fromfile(args.config)
     if 'model' not in cfg:
         raise ValueError(f'{args.config} has no model: it is a part that other configs inherit')

@@ -14,6 +14,7 @@ from mae_plugin.checkpoint.recognise import recognise
 from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.models.vit import ViT
+from mae_plugin.shipped import config_path
 
 
 def load_encoder(
@@ -84,7 +85,7 @@ def read_model_config(config: str | Path) -> dict:
         ValueError: If there is no such file, or no model in it.
     """
     if not Path(config).is_file():
-        raise ValueError(f"no config file '{config}': see configs/ for those that exist")
+        config = config_path(str(config))
     model = Config.fromfile(config).get('model')
     if not isinstance(model, dict):
         raise ValueError(f'{config} has no model: it is a part that other configs inherit')

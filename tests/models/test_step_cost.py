@@ -26,9 +26,13 @@ def attention_backward_flops(_, query, key, *__, **___) -> int:
     return 2 * attention_flops(query, key)
 
 
+# The name since torch 2.2; older ones share the GPU's.
+ATTENTION = '_scaled_dot_product_flash_attention' + '_for_cpu' * hasattr(
+    aten, '_scaled_dot_product_flash_attention_for_cpu'
+)
 CPU_ATTENTION = {
-    aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
+    getattr(aten, ATTENTION): attention_flops,
+    getattr(aten, f'{ATTENTION}_backward'): attention_backward_flops,
 }
 
 
@@ -147,12 +151,10 @@ def kernels_of_a_step(**sizes) -> tuple[Counter, Counter]:
     return forward.kernels(), backward.kernels()
 
 
-FORWARD_BLOCK = dict(
-    native_layer_norm=2, addmm=4, gelu=1, add=2, _scaled_dot_product_flash_attention_for_cpu=1
-)
+FORWARD_BLOCK = dict(native_layer_norm=2, addmm=4, gelu=1, add=2, **{ATTENTION: 1})
 BACKWARD_BLOCK = dict(
     native_layer_norm_backward=2, mm=8, sum=4, gelu_backward=1, add=2, cat=1,
-    _scaled_dot_product_flash_attention_for_cpu_backward=1,
+    **{f'{ATTENTION}_backward': 1},
 )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def test_resume_auto_with_nothing_there_starts(monkeypatch, data, tmp_path, recw
 @pytest.mark.parametrize(
     'args, parts',
     [
-        (['configs/nothing.py'], ["no config file 'configs/nothing.py'", 'configs/']),
+        (['configs/nothing.py'], ["no config file 'configs/nothing.py'", 'mae-plugin configs']),
         (['configs/_base_/default_runtime.py'], ['model', 'configs/_base_/default_runtime.py']),
     ],
 )
