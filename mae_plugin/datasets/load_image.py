@@ -1,13 +1,15 @@
 """Whole images for the pipelines of mmdet, mmseg and mmpretrain, decoded as in pretraining."""
 
 from logging import WARNING
+from typing import Any
 
 import numpy as np
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from mae_plugin.datasets.decoding.decode import MAX_BYTES, decode
+from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource
 from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.registry import TRANSFORMS
 
 
@@ -32,6 +34,9 @@ class LoadImage:
         ignore_empty: Log a file that cannot be used and give None, for which a host's dataset
             draws another image in training. By default it is an error.
         backend_args: mmengine's, for files that are not on a local disk.
+        keep_depth: Whether 16 bits stay, as in pretraining; see
+            :class:`~mae_plugin.datasets.transforms.CropLoader`.
+        nodata: Value that means no data in files that do not say so.
     """
 
     def __init__(
@@ -42,11 +47,15 @@ class LoadImage:
         max_bytes: int = MAX_BYTES,
         ignore_empty: bool = False,
         backend_args: dict | None = None,
+        keep_depth: bool | None = None,
+        nodata: float | str | None = None,
     ) -> None:
         self.channels = channels
         self.to_float32 = to_float32
-        self.background = background
-        self.max_bytes = max_bytes
+        self.options: dict[str, Any] = dict(
+            background=background, max_bytes=max_bytes, keep_depth=keep_depth, nodata=nodata
+        )
+        self.depth_warning = DepthWarning()
         self.ignore_empty = ignore_empty
         self.backend_args = backend_args
 
@@ -81,7 +90,11 @@ class LoadImage:
     def _decode(self, path: str) -> np.ndarray:
         is_local = self.backend_args is None and '://' not in str(path)
         source = path if is_local else fileio.get(path, self.backend_args)
-        pixels = decode(source, self.channels, self.background, self.max_bytes)
+        image = ImageSource(source, self.channels, **self.options)
+        image.name = str(path)
+        decoded = image.read()
+        self.depth_warning.check(image, decoded)
+        pixels = image.convert(decoded)
         if self.channels == 3:
             pixels = pixels[..., ::-1]
         keeps_bytes = pixels.dtype == np.uint8 and not self.to_float32

@@ -5,6 +5,8 @@ Each transform reads ``results['img_bytes']`` or ``results['img_path']`` and lea
 randomness comes from ``results['rng']``, which the datasets derive from (seed, pass, index).
 """
 
+from typing import Any
+
 import torch
 
 from mae_plugin.datasets.color_jitter import ColorJitter
@@ -16,6 +18,7 @@ from mae_plugin.datasets.crops import (
     resize,
 )
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource
+from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.registry import TRANSFORMS
 
 _INTERPOLATIONS = ('bicubic', 'bilinear')
@@ -28,11 +31,17 @@ class CropLoader:
         size (int | tuple[int, int]): Height and width of the result, or both.
         interpolation (str): 'bicubic' or 'bilinear', both antialiased.
         exact (bool): Decode at full size and resize by Pillow's arithmetic. Otherwise a JPEG is
-            decoded at 1/2, 1/4 or 1/8 where the crop stays at least as large as the result, with
-            the cheaper chroma upsampling, and torch resizes: 2 to 4 times faster.
+            decoded at 1/2, 1/4 or 1/8 where the crop stays at least as large as the result, and
+            torch resizes: 2 to 4 times faster. So is a JPEG that is beyond ``max_bytes`` at full
+            size.
         channels (int): Channels of the result; see :mod:`mae_plugin.datasets.decoding.decode`.
         background (int): Grey value behind transparent pixels.
         max_bytes (int): Images that decode to more are refused.
+        keep_depth (bool, optional): Whether 16 bits stay, with ``mean`` and ``std`` in their
+            units: True for scans, satellite bands and the like. By default pictures of up to four
+            channels become 8 bits.
+        nodata (float | str, optional): Value that means no data in files that do not say so;
+            such pixels get their band's mean.
 
     Raises:
         ValueError: If ``size`` is not positive or ``interpolation`` is unknown.
@@ -46,6 +55,8 @@ class CropLoader:
         channels: int = 3,
         background: int = 255,
         max_bytes: int = MAX_BYTES,
+        keep_depth: bool | None = None,
+        nodata: float | str | None = None,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         if min(self.size) < 1:
@@ -55,14 +66,17 @@ class CropLoader:
         self.interpolation = interpolation
         self.exact = exact
         self.channels = channels
-        self.background = background
-        self.max_bytes = max_bytes
+        self.options: dict[str, Any] = dict(
+            background=background, max_bytes=max_bytes, keep_depth=keep_depth, nodata=nodata
+        )
+        self.depth_warning = DepthWarning()
 
     def open(self, results: dict) -> ImageSource:
         """Read the header of the image that ``results`` names, and note its size."""
         source = results.get('img_bytes')
         source = results['img_path'] if source is None else source
-        image = ImageSource(source, self.channels, self.background, self.max_bytes)
+        image = ImageSource(source, self.channels, **self.options)
+        image.name = results.get('img_path', image.name)
         results['ori_shape'] = image.height, image.width
         return image
 
@@ -82,8 +96,9 @@ class CropLoader:
         scale = min(decode_scale(box, size, image.max_scale) for box in boxes)
         boxes[:] = [align(box, scale, image.height, image.width) for box in boxes]
         if self.exact:
-            scale = 1
-        pixels = image.read(scale, fast=not self.exact)
+            scale = next((s for s in (1, 2, 4, 8) if s <= scale and image.fits(s)), scale)
+        pixels = image.read(scale)
+        self.depth_warning.check(image, pixels)
         crops = []
         for box, flip in zip(boxes, flips or [False] * len(boxes), strict=True):
             top, left, height, width = (edge // scale for edge in box)
@@ -111,7 +126,8 @@ class LoadRandomResizedCrop(CropLoader):
         color_jitter (dict, optional): Arguments of :class:`ColorJitter`.
         repeats (int): Crops per decoded image (repeated augmentation, Hoffer et al. 2020). A
             batch then holds ``batch_size * repeats`` images; scale the learning rate by that.
-        kwargs: ``background`` and ``max_bytes`` of :class:`CropLoader`.
+        kwargs: ``background``, ``max_bytes``, ``keep_depth`` and ``nodata`` of
+            :class:`CropLoader`.
 
     Raises:
         ValueError: If ``repeats``, ``scale``, ``ratio`` or ``flip_prob`` is out of range.

@@ -213,16 +213,3 @@ def test_truncated_files_are_refused(format, part):
     data = save(rgb(), format)
     with pytest.raises(BadImageError):
         decode(data[: int(len(data) * part)])
-
-
-def test_size_limit_is_checked_from_the_header(tmp_path):
-    paths = write_broken_images(tmp_path)
-    with pytest.raises(BadImageError, match='50000x50000'):
-        ImageSource(paths['bomb_png'])
-    with pytest.raises(BadImageError, match='max_bytes=1000'):
-        ImageSource(encode(photo(40, 40)), max_bytes=1000)
-    huge = bytearray(encode(photo(16, 16)))
-    frame = huge.index(b'\xff\xc0')
-    huge[frame + 5 : frame + 9] = struct.pack('>HH', 60_000, 60_000)
-    with pytest.raises(BadImageError, match='60000x60000'):
-        ImageSource(bytes(huge))

@@ -15,6 +15,7 @@ from mae_plugin.datasets import (
     LoadResizeCenterCrop,
     PackInputs,
 )
+from mae_plugin.datasets.crops import resize
 from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.registry import TRANSFORMS
 
@@ -69,6 +70,18 @@ def test_quick_crops_are_close_to_exact_ones(shape):
             quality.append(psnr(pixels(a), pixels(b)))
     assert np.median(quality) >= 45
     assert np.percentile(quality, 5) >= 36
+
+
+@pytest.mark.parametrize('subsampling', ['4:2:0', '4:2:2', '4:4:4'])
+def test_what_is_not_reduced_is_decoded_as_pillow_does(subsampling):
+    data = encode(photo(500, 375), quality=90, subsampling=subsampling)
+    load = LoadRandomResizedCrop(224, flip_prob=0)
+    decoded = np.asarray(Image.open(io.BytesIO(data)))
+    for seed in range(6):
+        results = run(load, data, seed)
+        top, left, height, width = results['crop_boxes'][0]
+        crop = np.ascontiguousarray(decoded[top : top + height, left : left + width])
+        assert torch.equal(results['img'][0], resize(crop, (224, 224), 'bicubic'))
 
 
 class Recorder(ImageSource):

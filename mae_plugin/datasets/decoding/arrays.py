@@ -2,12 +2,13 @@
 
 import io
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import tifffile
 
-from mae_plugin.datasets.decoding.pictures import open_picture
+from mae_plugin.datasets.decoding.pictures import open_picture, pillow_opens
 from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 
 _ALPHA = ((1,), (2,))  # a TIFF's "extra samples": associated and unassociated alpha
@@ -62,7 +63,7 @@ def open_tiff(data: bytes) -> RawImage:
     """Open a TIFF: the pictures that Pillow reads whole through it, all else through tifffile.
 
     The bands may be samples of one page or pages of one series, of any depth. The last of them
-    is alpha only where the file says so.
+    is alpha only where the file says so. GDAL's tag names the value of pixels without data.
 
     Raises:
         BadImageError: If it is no TIFF, or its first series is not one image of some bands.
@@ -76,17 +77,22 @@ def open_tiff(data: bytes) -> RawImage:
         itemsize = series.dtype.itemsize
         flat = axes in ('YX', 'YXS', 'SYX')
         pillow = flat and _pillow_reads_all(page)
+        if pillow and not pillow_opens(page.imagelength, page.imagewidth):
+            pillow = not _is_plain(page)
         alpha = flat and tuple(page.extrasamples)[-1:] in _ALPHA
+        # Of a palette, the tag's value is an index, gone once it is looked up.
+        nodata = None if page.photometric == 3 else _number(page.tags.valueof(42113))
+        bits = page.bitspersample
     except Exception as error:  # a damaged header raises whatever the parser stumbles over
         raise BadImageError(f'not a readable TIFF ({error})') from error
     if pillow:
-        return open_picture(data)
+        return replace(open_picture(data), nodata=nodata)
     if len(axes) not in (2, 3) or 'X' not in axes or 'Y' not in axes:
         raise BadImageError(f'TIFF with axes {axes} of shape {shape} is not one image')
     band_axis = next((i for i, axis in enumerate(axes) if axis not in 'YX'), None)
     height, width = shape[axes.index('Y')], shape[axes.index('X')]
 
-    def read(scale: int, fast: bool, grey: bool) -> np.ndarray:
+    def read(scale: int, grey: bool) -> np.ndarray:
         try:
             pixels = series.asarray()
         except Exception as error:  # a damaged file raises whatever its codec raises
@@ -96,8 +102,9 @@ def open_tiff(data: bytes) -> RawImage:
 
     bands = math.prod(shape) // (height * width)
     return RawImage(
-        height, width, bands, read, itemsize, orientation, picture=bands <= 4, alpha=alpha
-    )
+        height, width, bands, read, itemsize, orientation, picture=bands <= 4, alpha=alpha,
+        white=(1 << bits) - 1 if 8 < bits < 16 else 65535, nodata=nodata,
+    )  # fmt: skip
 
 
 def _pillow_reads_all(page: tifffile.TiffPage) -> bool:
@@ -110,3 +117,17 @@ def _pillow_reads_all(page: tifffile.TiffPage) -> bool:
     else:  # grey, palette
         whole = samples == 1
     return whole and (page.bitspersample <= 8 or page.photometric == 3)
+
+
+def _is_plain(page: tifffile.TiffPage) -> bool:
+    """Whether tifffile's pixels are the colours: what Pillow gives, without its limit of size."""
+    colours = page.photometric in (1, 2) or (page.photometric == 6 and page.compression == 7)
+    return colours and page.bitspersample == 8
+
+
+def _number(text: str | None) -> float | None:
+    """GDAL's text for the value of pixels without data."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

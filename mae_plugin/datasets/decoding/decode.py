@@ -8,11 +8,17 @@ Rules, the same for every format:
   the format says that it is, is composited onto ``background`` (white, what viewers show), and
   then grey becomes RGB by repetition, RGB becomes grey by the luma of ITU-R BT.601 (JPEG's own),
   and anything else is an error that names both numbers.
-* Pictures of up to four channels with 16 bits are rounded to 8 (divided by 257). ``.npy`` arrays,
-  floats and TIFFs of more than four bands keep their dtype and values.
-* Floats that are NaN, infinite or a fill value such as -3.4e38 make the crop that holds them
-  unusable: they would spoil the loss of a whole batch.
-* Nothing is decoded before the header says that it needs at most ``max_bytes``.
+* ``keep_depth`` decides what becomes of 16 bits (unsigned): True keeps them as stored, whatever
+  the container; False makes 8 bits of them, from black to the brightest value that the header
+  allows (65,535, or 4,095 of 12 bits). Unset, pictures of up to four channels become 8 bits, and
+  ``.npy`` arrays and files of more bands stay as they are. All other types are kept always.
+* Pixels without data, as GDAL's tag of a TIFF marks them, or ``nodata`` in files without it, get
+  the mean that their band has over the rest of the image, before anything is resized. An image
+  of which more than half is missing is unusable.
+* Floats that are NaN, infinite or a fill value such as -3.4e38 without such a mark make the crop
+  that holds them unusable: they would spoil the loss of a whole batch.
+* Nothing is decoded to more than ``max_bytes``, by its header. A JPEG counts at the scale at which
+  it is decoded.
 """
 
 import math
@@ -21,12 +27,17 @@ import os
 import numpy as np
 
 from mae_plugin.datasets.decoding.arrays import open_npy, open_tiff
+from mae_plugin.datasets.decoding.avif import is_brand_box, open_avif
+from mae_plugin.datasets.decoding.channels import match_channels
+from mae_plugin.datasets.decoding.depth import to_eight_bits
 from mae_plugin.datasets.decoding.jpeg import open_jpeg
+from mae_plugin.datasets.decoding.jpeg2000 import MAGIC as JPEG2000_MAGIC
+from mae_plugin.datasets.decoding.jpeg2000 import open_jpeg2000
+from mae_plugin.datasets.decoding.nodata import NoData, refuse_unusable
 from mae_plugin.datasets.decoding.pictures import open_picture, open_png
 from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 
 MAX_BYTES = 1 << 28  # 89 megapixels of RGB, the limit at which Pillow warns
-MAX_VALUE = 1e18  # the square of it, which the loss takes, is still a float32
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
@@ -37,11 +48,17 @@ class ImageSource:
         source (str | Path | bytes): Path or contents of the file.
         channels (int, optional): Channels wanted; None takes what the file has.
         background (int): Grey value (0 to 255) that shows through transparent pixels.
-        max_bytes (int): Images that decode to more are refused from their header.
+        max_bytes (int): Images that decode to more are refused.
+        keep_depth (bool, optional): Whether 16 bits stay; None decides by the rule above.
+        nodata (float | str, optional): Value that means no data ('nan' too), in files that do not
+            say so themselves.
 
     Attributes:
         height, width (int): Size as displayed, that is after EXIF orientation.
         max_scale (int): The largest ``scale`` that :meth:`read` takes: 1 if it is not a JPEG.
+        name (str): Of the file, for messages.
+        white (int): The brightest value that 16 bits have.
+        mark (float, optional): The value that means no data.
 
     Raises:
         BadImageError: If the header cannot be read or announces too large an image.
@@ -54,15 +71,19 @@ class ImageSource:
         channels: int | None = 3,
         background: int = 255,
         max_bytes: int = MAX_BYTES,
+        keep_depth: bool | None = None,
+        nodata: float | str | None = None,
     ) -> None:
         self.channels = channels
         self.background = background
+        self.max_bytes = max_bytes
+        self.keep_depth = keep_depth
+        self.name = 'an image' if isinstance(source, bytes) else os.fspath(source)
         self._raw = raw = _open(source, channels)
-        if raw.nbytes > max_bytes:
-            raise BadImageError(
-                f'{raw.width}x{raw.height} needs {raw.nbytes} bytes, more than '
-                f'max_bytes={max_bytes}; shrink it or raise the limit'
-            )
+        self.white = raw.white
+        self.mark = raw.nodata if raw.nodata is not None or nodata is None else float(nodata)
+        self._keeps_depth = not raw.picture if keep_depth is None else keep_depth
+        self._nodata: NoData | None = None
         if raw.height < 1 or raw.width < 1:
             raise BadImageError(f'{raw.width}x{raw.height} is empty')
         turned = raw.orientation >= 5
@@ -70,22 +91,33 @@ class ImageSource:
         self.max_scale = 1
         if raw.can_scale:  # a turned image must hold whole pixels of the smaller one
             self.max_scale = 8 if raw.orientation == 1 else math.gcd(raw.height, raw.width, 8)
+        self._refuse_size(self.max_scale)
 
-    def read(self, scale: int = 1, fast: bool = False) -> np.ndarray:
+    def fits(self, scale: int) -> bool:
+        """Whether the image decoded at ``1 / scale`` takes no more than ``max_bytes``."""
+        return self._raw.nbytes(scale) <= self.max_bytes
+
+    def read(self, scale: int = 1) -> np.ndarray:
         """Decode, upright but with the file's own channels.
 
         Args:
             scale (int): Decode at ``1 / scale`` (1, 2, 4, 8), at most :attr:`max_scale`.
-            fast (bool): Allow the cheaper upsampling of a JPEG's chroma.
 
         Returns:
             np.ndarray: (ceil(height / scale), ceil(width / scale), C of the file), maybe a view.
 
         Raises:
-            BadImageError: If the file is truncated or damaged.
+            BadImageError: If the file is truncated or damaged, or mostly without data.
         """
-        pixels = self._raw.read(scale, fast, self.channels == 1)
+        self._refuse_size(scale)
+        pixels = self._raw.read(scale, self.channels == 1)
+        if self.mark is not None:
+            self._nodata = NoData(pixels, self.mark, self._raw.alpha)
         return orient(pixels, self._raw.orientation)
+
+    def becomes_eight_bits(self, pixels: np.ndarray) -> bool:
+        """Whether :meth:`convert` rounds what :meth:`read` gave."""
+        return pixels.dtype == np.uint16 and not self._keeps_depth
 
     def convert(self, pixels: np.ndarray) -> np.ndarray:
         """Bring (a crop of) what :meth:`read` gave to the channels asked for.
@@ -94,29 +126,43 @@ class ImageSource:
             pixels (np.ndarray): (h, w, C of the file).
 
         Returns:
-            np.ndarray: (h, w, channels), contiguous; uint8, or the file's dtype for arrays.
+            np.ndarray: (h, w, channels), contiguous; uint8, or the file's dtype.
 
         Raises:
             BadImageError: If there is no rule from the file's channels to those asked for, or
                 float pixels hold values that are not finite.
         """
+        if self._nodata is not None:
+            pixels = self._nodata.replace(pixels)
         if pixels.dtype.kind == 'f':
             refuse_unusable(pixels)
-        if self._raw.picture and pixels.dtype == np.uint16:
-            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        if self.becomes_eight_bits(pixels):
+            pixels = to_eight_bits(pixels, self.white)
         background = self.background if self._raw.alpha else None
         size = self.height, self.width
-        return np.ascontiguousarray(match_channels(pixels, self.channels, background, size))
+        return np.ascontiguousarray(
+            match_channels(pixels, self.channels, background, size, self.white)
+        )
+
+    def _refuse_size(self, scale: int) -> None:
+        if self.fits(scale):
+            return
+        at = f' even at 1/{scale}' if scale > 1 else ''
+        raise BadImageError(
+            f'{self._raw.width}x{self._raw.height} needs {self._raw.nbytes(scale)} bytes{at}, '
+            f'more than max_bytes={self.max_bytes}; shrink it or raise the limit'
+        )
 
 
-def decode(
-    source: str | os.PathLike | bytes,
-    channels: int | None = 3,
-    background: int = 255,
-    max_bytes: int = MAX_BYTES,
-) -> np.ndarray:
-    """Decode a whole image by the rules above: (H, W, channels)."""
-    image = ImageSource(source, channels, background, max_bytes)
+def decode(source: str | os.PathLike | bytes, channels: int | None = 3, **options) -> np.ndarray:
+    """Decode a whole image by the rules above: (H, W, channels).
+
+    Args:
+        source (str | Path | bytes): Path or contents of the file.
+        channels (int, optional): Channels wanted.
+        options: The rest of :class:`ImageSource`.
+    """
+    image = ImageSource(source, channels, **options)
     return image.convert(image.read())
 
 
@@ -129,84 +175,6 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def match_channels(
-    pixels: np.ndarray,
-    channels: int | None,
-    background: int | None = None,
-    size: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """Bring (H, W, C) pixels to ``channels`` by the rules of this module.
-
-    Args:
-        pixels (np.ndarray): (H, W, C).
-        channels (int, optional): Channels wanted; None takes what there is.
-        background (int, optional): What shows through the last of two or four uint8 channels;
-            None where that is no alpha, but a band like the others.
-        size (tuple[int, int], optional): Height and width of the whole image, if ``pixels`` are a
-            crop of it.
-
-    Raises:
-        BadImageError: If there is no rule; the message names both numbers and the size.
-    """
-    found = pixels.shape[2]
-    if channels is None or found == channels:
-        return pixels
-    transparent = found in (2, 4) and pixels.dtype == np.uint8
-    if background is not None and transparent and channels in (1, 3):
-        pixels = _composite(pixels, background)
-    if pixels.shape[2] == channels:
-        return pixels
-    if pixels.shape[2] == 1 and channels == 3:
-        return np.repeat(pixels, 3, axis=2)
-    if pixels.shape[2] == 3 and channels == 1:
-        return _luma(pixels)
-    raise BadImageError(
-        f'the image has {found} channels, but {channels} are asked for; '
-        f'{_way_out(size or pixels.shape[:2], found, channels)}'
-    )
-
-
-def _way_out(size: tuple[int, ...], found: int, channels: int) -> str:
-    """What to do about an image of other channels, which may only have been written wrongly."""
-    read = f'read as {size[0]} high, {size[1]} wide, of {found} bands'
-    if found > 4 and channels in size:
-        return (
-            f'{read}: its axes look swapped. Save arrays of (height, width, bands) with '
-            f"np.save(path, array) or tifffile.imwrite(path, array, photometric='minisblack', "
-            f"planarconfig='contig'): without these, tifffile takes the first axis for pages"
-        )
-    return f'set channels={found} (and in_channels, mean and std) or convert the files ({read})'
-
-
-def refuse_unusable(pixels: np.ndarray) -> None:
-    """Refuse float pixels with values that no loss can be computed from.
-
-    Raises:
-        BadImageError: If any is NaN, infinite or beyond :data:`MAX_VALUE`; it says how many.
-    """
-    usable = np.abs(pixels) <= min(MAX_VALUE, float(np.finfo(pixels.dtype).max))
-    if not usable.all():
-        count = usable.size - np.count_nonzero(usable)
-        raise BadImageError(
-            f'{count} of the {usable.size} values cut from it are NaN, infinite or beyond '
-            f'{MAX_VALUE:.0e} (a fill value); fill them in the file, for example with the '
-            f"band's mean, or leave the file out"
-        )
-
-
-def _composite(pixels: np.ndarray, background: int) -> np.ndarray:
-    colour, alpha = pixels[..., :-1], pixels[..., -1:].astype(np.uint16)
-    mixed = colour * alpha + background * (255 - alpha) + 127
-    return (mixed // 255).astype(np.uint8)
-
-
-def _luma(pixels: np.ndarray) -> np.ndarray:
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    if pixels.dtype.kind in 'bui':
-        grey = np.rint(grey)
-    return grey.astype(pixels.dtype)[..., None]
 
 
 def _open(source: str | os.PathLike | bytes, channels: int | None) -> RawImage:
@@ -223,6 +191,10 @@ def _open(source: str | os.PathLike | bytes, channels: int | None) -> RawImage:
         return open_png(data)
     if data.startswith(_TIFF_MAGIC):
         return open_tiff(data)
+    if data.startswith(JPEG2000_MAGIC):
+        return open_jpeg2000(data)
+    if is_brand_box(data):
+        return open_avif(data)
     if data.startswith(b'\x93NUMPY'):
         return open_npy(data, channels)
     if not data:

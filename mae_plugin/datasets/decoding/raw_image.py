@@ -20,29 +20,35 @@ class RawImage:
     Attributes:
         height, width (int): Size as stored, before EXIF orientation.
         channels (int): Channels that will be decoded, alpha included.
-        read (Callable): ``read(scale, fast, grey)`` gives (h, w, C). Only decoders that set
+        read (Callable): ``read(scale, grey)`` gives (h, w, C). Only decoders that set
             ``can_scale`` honour the arguments.
         itemsize (int): Bytes per value; 0 for a mapped file, which is not decoded.
         orientation (int): EXIF orientation still to be applied, 1 to 8.
         can_scale (bool): Whether ``read`` can decode at 1/2, 1/4 and 1/8.
-        picture (bool): Whether 16 bits mean brightness and may be rounded to 8.
+        progressive (bool): Whether the decoder holds the whole image at any scale.
+        picture (bool): Whether 16 bits mean brightness and become 8 unless the config says no.
+        white (int): The brightest value of 16 bits: 4095 where the header says 12 bits.
         alpha (bool): Whether the last of two or four channels is alpha.
+        nodata (float, optional): The value that stands where nothing was measured.
     """
 
     height: int
     width: int
     channels: int
-    read: Callable[[int, bool, bool], np.ndarray]
+    read: Callable[[int, bool], np.ndarray]
     itemsize: int = 1
     orientation: int = 1
     can_scale: bool = False
+    progressive: bool = False
     picture: bool = True
+    white: int = 65535
     alpha: bool = True
+    nodata: float | None = None
 
-    @property
-    def nbytes(self) -> int:
-        """int: Size of the decoded pixels."""
-        return self.height * self.width * self.channels * self.itemsize
+    def nbytes(self, scale: int = 1) -> int:
+        """Size of the pixels decoded at ``1 / scale``."""
+        scale = 1 if self.progressive else scale
+        return -(-self.height // scale) * -(-self.width // scale) * self.channels * self.itemsize
 
 
 def tiff_orientation(exif: bytes) -> int:
