@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 # Legible on white and on black.
 _COLORS = ('#3b82f6', '#e0812a', '#2e9d63', '#b45bb4', '#a07f4a', '#888888')
 _GREY = '#7d8590'
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'axes.edgecolor': _GREY,
     'axes.spines.right': False,
     'axes.spines.top': False,
