@@ -6,3 +6,23 @@ class UserError(ValueError):
 
     Every other error is a fault of ours or of the machine, and keeps its traceback.
     """
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that the user named is not there."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self)
+
+
+def user_words(error: UserError) -> str:
+    """The message alone, without what others put around it.
+
+    mmengine's registry raises an error anew, as the same class, with the name of the part before
+    its message; torch's loader does so with an error from a worker, whose traceback, ending in the
+    message, becomes the text.
+    """
+    while isinstance(error.__context__, UserError) and not error.__suppress_context__:
+        error = error.__context__
+    name = f'{type(error).__module__}.{type(error).__qualname__}: '
+    return str(error).rpartition(name)[2].strip()
