@@ -120,6 +120,13 @@ def adapt_encoder(
 
     missing = [name for name in own if name not in state and not OPTIONAL.match(name)]
     unfit = [name for name in own if name in state and state[name].shape != own[name].shape]
+    if 'pos_embed' in missing:
+        raise _mismatch(
+            'it has no absolute positions (pos_embed): they are rotary or relative, which a '
+            'plain ViT does not compute',
+            theirs,
+            ours,
+        )
     if missing:
         raise _mismatch(f'it lacks {shorten(missing)}', theirs, ours)
     if unfit:

@@ -15,7 +15,8 @@ OFFICIAL_BLOCK = {
     'mlp.fc1': 'mlp.fc1',
     'mlp.fc2': 'mlp.fc2',
 }
-# What descendants of the official layout add: BEiT, timm's layer scale, detectron2's ViTDet.
+# What descendants of the official layout add or rename: BEiT, timm's and DINOv2's layer scale,
+# detectron2's ViTDet, SAM.
 OFFICIAL_EXTRAS = {
     'attn.q_bias': 'attn.q.bias',
     'attn.v_bias': 'attn.v.bias',
@@ -25,6 +26,8 @@ OFFICIAL_EXTRAS = {
     'ls2.gamma': 'gamma_2',
     'attn.rel_pos_h': 'attn.rel_pos_h',
     'attn.rel_pos_w': 'attn.rel_pos_w',
+    'mlp.lin1': 'mlp.fc1',
+    'mlp.lin2': 'mlp.fc2',
 }
 MMPRETRAIN_BLOCK = {
     'ln1': 'norm1',
@@ -34,7 +37,7 @@ MMPRETRAIN_BLOCK = {
     'ffn.layers.0.0': 'mlp.fc1',
     'ffn.layers.1': 'mlp.fc2',
 }
-# Layer scale of mmpretrain, then of mmseg's MAE and BEiT; BEiT's biases.
+# Layer scale of mmpretrain, then of mmseg's MAE and BEiT; BEiT's biases; ViTSAM's positions.
 MMPRETRAIN_EXTRAS = {
     'attn.gamma1.weight': 'gamma_1',
     'ffn.gamma2.weight': 'gamma_2',
@@ -42,6 +45,8 @@ MMPRETRAIN_EXTRAS = {
     'gamma_2': 'gamma_2',
     'attn.q_bias': 'attn.q.bias',
     'attn.v_bias': 'attn.v.bias',
+    'attn.rel_pos_h': 'attn.rel_pos_h',
+    'attn.rel_pos_w': 'attn.rel_pos_w',
 }
 # mmseg's VisionTransformer wraps torch's MultiheadAttention.
 MMSEG_BLOCK = {
@@ -75,6 +80,25 @@ HF5_BLOCK = {
     'mlp.fc2': 'mlp.fc2',
 }
 HF_EXTRAS = {'lambda_1': 'gamma_1', 'lambda_2': 'gamma_2'}
+# Where Dinov2 differs from HF_BLOCK.
+HF_DINOV2 = {
+    'norm1': 'norm1',
+    'norm2': 'norm2',
+    'mlp.fc1': 'mlp.fc1',
+    'mlp.fc2': 'mlp.fc2',
+    'layer_scale1.lambda1': 'gamma_1',
+    'layer_scale2.lambda1': 'gamma_2',
+}
+HF_SAM_BLOCK = {
+    'layer_norm1': 'norm1',
+    'attn.qkv': 'attn.qkv',
+    'attn.proj': 'attn.proj',
+    'attn.rel_pos_h': 'attn.rel_pos_h',
+    'attn.rel_pos_w': 'attn.rel_pos_w',
+    'layer_norm2': 'norm2',
+    'mlp.lin1': 'mlp.fc1',
+    'mlp.lin2': 'mlp.fc2',
+}
 
 OFFICIAL_STEM = {
     'patch_embed.proj': 'patch_embed.proj',
@@ -117,9 +141,13 @@ MM_FAMILY = (
 HF_FAMILY = (
     HF
     | HF5
-    | _blocks('encoder.layer.{}', 'blocks.{}', HF_EXTRAS)
+    | _blocks('encoder.layer.{}', 'blocks.{}', HF_EXTRAS, HF_DINOV2)
     | _blocks('layers.{}', 'blocks.{}', HF_EXTRAS)
 )
+HF_SAM = {
+    'patch_embed.projection': 'patch_embed.proj',
+    'pos_embed': 'pos_embed',
+} | _blocks('layers.{}', 'blocks.{}', HF_SAM_BLOCK)
 
 # Decoders: their key -> key of our MAE.
 OFFICIAL_DECODER = {
@@ -195,6 +223,7 @@ FORMATS = (
     _official('MoCo v3', r'(base|momentum)_encoder\.patch_embed\.'),
     _official('detectron2 ViTDet', r'(^|\.)backbone\.net\.patch_embed\.'),
     _official('DINO', r'^(teacher|student)\.'),
+    _official('SAM', r'(^|\.)neck\.\d\.weight$', r'(^|\.)blocks\.\d+\.attn\.rel_pos_h$'),
     _official(
         'MAE of this project',
         r'(^|\.)backbone\.patch_embed\.',
@@ -207,41 +236,22 @@ FORMATS = (
     _official('official layout, encoder alone (MAE, DeiT)', r'^model\.patch_embed\.'),
     _official('model with a backbone of this project', r'backbone\.patch', prefix='backbone.'),
     _official('timm ViT (or the official layout, bare)'),
+    Format(
+        'Hugging Face SAM',
+        (r'(^|\.)layers\.\d+\.layer_norm1\.weight$', r'\.attn\.rel_pos_h$'),
+        'patch_embed.projection.weight',
+        HF_SAM,
+        {},
+        'vision_encoder.',
+    ),
+    _mm('mmpretrain ViTSAM', r'(^|\.)layers\.\d+\.attn\.rel_pos_h$'),
     _mm('mmseg MAE', r'\.attn\.qkv\.bias$', r'relative_position_bias_table$'),
     _mm('BEiT of mmpretrain or mmseg', r'\.(q_bias|relative_position_bias_table)$'),
     _mm('mmseg VisionTransformer', r'\.attn\.attn\.in_proj_weight$'),
     _mm('mmpretrain MAE, with decoder', r'(^|\.)neck\.decoder_embed\.weight$'),
     _mm('mmpretrain VisionTransformer'),
     _hf('Hugging Face ViTMAE, with decoder', r'(^|\.)decoder\.decoder_embed\.weight$'),
+    _hf('Hugging Face DINOv2', r'\.layer_scale1\.lambda1$'),
     _hf('Hugging Face BEiT', r'\.(lambda_1|relative_position_bias_table)$'),
     _hf('Hugging Face ViT or ViTMAE'),
-)
-
-# Prefixes under which a file keeps a second copy of the encoder: the other one is read.
-SECOND_COPY = (
-    r'(^|\.)(momentum_encoder|student|ema_state_dict|state_dict_ema|model_ema|ema|ema_model)\.'
-)
-# What training leaves in a file beside the weights.
-NO_WEIGHTS = (
-    'optimizer',
-    'optimizers',
-    'optim_wrapper',
-    'param_schedulers',
-    'lr_scheduler',
-    'scheduler',
-    'scaler',
-    'loss_scaler',
-    'amp_scaler',
-    'message_hub',
-    'meta',
-    'args',
-    'epoch',
-    'iteration',
-)
-# Keys inside an encoder that a plain ViT can do without: they change no output.
-HARMLESS = r'relative_position_index$|(^|\.)mask_token$|\.k_bias$'
-# Keys that belong to an encoder: one that no table knows means another architecture.
-INSIDE_ENCODER = (
-    r'^(blocks|layers|encoder\.layer|patch_embed|embeddings|norm_pre|pre_norm|ln_pre|pre_ln)\.'
-    r'|^(dist_token|reg_token|register_tokens|storage_tokens)$'
 )

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mae_plugin.geometry import Grid
 
-from .formats import FORMATS, HARMLESS, INSIDE_ENCODER, NO_WEIGHTS, SECOND_COPY, Format
-from .report import shorten
+from .formats import FORMATS, Format
+from .keys import HARMLESS, INSIDE_ENCODER, SECOND_COPY, flatten, plain_names, whole
 from .stored_encoder import stored_grid, stored_heads
 
 _INDEX = re.compile(r'\.(\d+)\.')
@@ -24,7 +23,7 @@ class Recognised(NamedTuple):
 
     Attributes:
         format: The layout that its keys follow.
-        root: What precedes the encoder's keys in the file.
+        root: What precedes the encoder's keys in the file, without what wraps modules.
         encoder: The encoder's tensors under our names (``blocks.0.attn.qkv.weight``).
         rest: Everything else, under our names where a table knows them (an MAE's ``decoder.*``
             and ``head.pred``, a classifier's ``neck.fc_norm`` and ``head.fc``), and under the
@@ -33,7 +32,8 @@ class Recognised(NamedTuple):
         rest_keys: The file's keys of ``rest`` and the names that they got there.
         dropped: The file's keys that change no output and were left out.
         lost: The file's keys that were left out on demand, though they change the output.
-        grid: Grid of the position embeddings, if the file says it (this project's runs do).
+        grid: Grid of the position embeddings, if the file says it, as this project's runs do and
+            positions with four dimensions.
         num_heads: Attention heads, if the file says them.
     """
 
@@ -47,21 +47,6 @@ class Recognised(NamedTuple):
     lost: list[str]
     grid: Grid | None = None
     num_heads: int | None = None
-
-
-def flatten(content: Mapping[Any, Any], prefix: str = '') -> dict[str, Tensor]:
-    """Tensors of a nested dict under dotted names, without optimizer states and the like."""
-    flat: dict[str, Tensor] = {}
-    for key, value in content.items():
-        if not isinstance(key, str) or (not prefix and key in NO_WEIGHTS):
-            continue
-        if isinstance(value, Tensor):
-            flat[prefix + key] = value
-        elif isinstance(value, np.ndarray) and value.dtype.kind == 'f':
-            flat[prefix + key] = torch.from_numpy(value)
-        elif isinstance(value, Mapping):
-            flat.update(flatten(value, f'{prefix}{key}.'))
-    return flat
 
 
 def recognise(
@@ -83,6 +68,8 @@ def recognise(
             another architecture.
     """
     flat = flatten(content)
+    keys = plain_names(flat)
+    flat = {name: flat[key] for name, key in keys.items()}
     root, patch = _find_encoder(flat, prefix, prefer)
     found = next(
         form
@@ -91,7 +78,11 @@ def recognise(
     )
     translated = _translate(flat, found, root, drop_position_bias)
     return translated._replace(
-        grid=stored_grid(content, translated.encoder),
+        encoder_keys={keys[name]: ours for name, ours in translated.encoder_keys.items()},
+        rest_keys={keys[name]: ours for name, ours in translated.rest_keys.items()},
+        dropped=[keys[name] for name in translated.dropped],
+        lost=[keys[name] for name in translated.lost],
+        grid=translated.grid or stored_grid(content, translated.encoder),
         num_heads=stored_heads(content, translated.encoder, root),
     )
 
@@ -114,7 +105,7 @@ def _find_encoder(
     if not roots:
         raise ValueError(
             f'no ViT encoder in it: none of its {len(flat)} tensors is a patch projection '
-            f'({", ".join(patches)}). Its keys: {shorten(flat)}'
+            f'({", ".join(patches)}). Its keys: {whole(flat, 8)}'
         )
     if prefer and not prefix:
         own = [root for root in roots if f'.{root}'.endswith(f'.{prefer}')]
@@ -144,13 +135,14 @@ def lookup(key: str, table: dict[str, str]) -> str | None:
     """Our name of ``key``, or None if the table does not know it."""
     index = _INDEX.search(key)
     name = key if index is None else f'{key[: index.start()]}.{{}}.{key[index.end() :]}'
-    ours = table.get(name)
-    if ours is None:
-        stem, _, leaf = name.rpartition('.')
-        if leaf not in ('weight', 'bias') or stem not in table:
-            return None
-        ours = f'{table[stem]}.{leaf}'
-    return ours if index is None else ours.replace('{}', index.group(1))
+    for known in (key, name):
+        ours = table.get(known)
+        stem, _, leaf = known.rpartition('.')
+        if ours is None and leaf in ('weight', 'bias') and stem in table:
+            ours = f'{table[stem]}.{leaf}'
+        if ours is not None:
+            return ours if index is None else ours.replace('{}', index.group(1))
+    return None
 
 
 def _translate(
@@ -176,27 +168,48 @@ def _translate(
                 raise _position_bias(key, form)
             (lost if tensor.any() else dropped).append(key)
         elif re.search(INSIDE_ENCODER, inside):
-            foreign.append(inside)
+            foreign.append(key)
         else:
             rest_keys[key] = beside or key
     if foreign:
         raise ValueError(
             f'its encoder ({form.name}) has parts that a plain ViT lacks, without which it would '
-            f'compute something else: {shorten(foreign)}'
+            f'compute something else: {whole(foreign)}'
         )
     encoder = _fuse_qkv({ours: flat[key] for key, ours in encoder_keys.items()})
+    _refuse_gated_mlp(encoder, form)
     # Only what a table knows: a cross-attention decoder's `attn.q` is whole.
     unknown = [key for key, ours in rest_keys.items() if ours in (key, key.removeprefix(base))]
     rest = {rest_keys[key]: flat[key] for key in unknown}
     rest |= _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items() if key not in unknown})
-    if 'pos_embed' not in encoder and 'BEiT' in form.name:
+    if 'pos_embed' not in encoder and any(_BIAS_TABLE in key for key in [*dropped, *lost]):
         # A BEiT with relative positions alone: no absolute ones is what it had.
         patch = encoder['patch_embed.proj.weight']
         encoder['pos_embed'] = patch.new_zeros(1, 2, patch.shape[0])
+    grid = _flatten_positions(encoder)
     for keys in (encoder_keys, rest_keys):
         fused = {key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()}
         keys.update({key: ours for key, ours in fused.items() if key not in unknown})
-    return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped, lost)
+    return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped, lost, grid)
+
+
+def _refuse_gated_mlp(encoder: Mapping[str, Tensor], form: Format) -> None:
+    """Refuse SwiGLU and the like, whose first layer is twice as wide as the second takes."""
+    first, second = (encoder.get(f'blocks.0.mlp.fc{i}.weight') for i in (1, 2))
+    if first is not None and second is not None and first.shape[0] == 2 * second.shape[1]:
+        raise ValueError(
+            f'its encoder ({form.name}) has gated MLPs (fc1 gives {first.shape[0]} numbers, fc2 '
+            f'takes {second.shape[1]}), which a plain ViT lacks'
+        )
+
+
+def _flatten_positions(encoder: dict[str, Tensor]) -> Grid | None:
+    """Bring SAM's positions (1, h, w, D) to (1, h·w, D), and say their grid."""
+    positions = encoder.get('pos_embed')
+    if positions is None or positions.dim() != 4:
+        return None
+    encoder['pos_embed'] = positions.flatten(1, 2)
+    return positions.shape[1], positions.shape[2]
 
 
 def _position_bias(key: str, form: Format) -> ValueError:

@@ -6,8 +6,10 @@ official ones) computes, and its weights are saved in the documented layout.
 """
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ class Peer:
         cls_token: Whether the first of them is a class token.
         suffix: Of its files.
         rel_pos: Whether its attention has relative positions.
+        windows: Side of its windows, and the blocks that have none.
     """
 
     content: dict[str, Any]
@@ -39,6 +42,7 @@ class Peer:
     cls_token: bool = True
     suffix: str = '.pth'
     rel_pos: bool = False
+    windows: tuple[int, tuple[int, ...]] = (0, ())
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -435,6 +439,99 @@ def hf_beit() -> Peer:
     return Peer(model.state_dict(), lambda x: model(x).last_hidden_state, final_norm=False)
 
 
+def hf_dinov2() -> Peer:
+    from transformers import Dinov2Config, Dinov2Model
+
+    kwargs = hf_config() | dict(layerscale_value=0.3, mlp_ratio=4)
+    kwargs.pop('intermediate_size')
+    model = randomise(Dinov2Model(Dinov2Config(**kwargs)))
+    return Peer(model.state_dict(), lambda x: model(x).last_hidden_state, suffix='.safetensors')
+
+
+def dinov2_in_chunks() -> Peer:
+    """As its training leaves it: blocks.CHUNK.INDEX, a mask token, the teacher under a prefix."""
+    model = timm_vit(init_values=0.3, num_classes=0)
+    state = {
+        re.sub(r'^blocks\.(\d)', r'blocks.\1.\1', key): value
+        for key, value in model.state_dict().items()
+    }
+    state['mask_token'] = torch.ones(1, DIMS)
+    content = _prefixed(state, 'backbone.') | {'dino_head.mlp.0.weight': torch.ones(3, 3)}
+    return Peer(dict(teacher=content), model.forward_features)
+
+
+def compiled() -> Peer:
+    """Blocks and model compiled each for itself, in a sharding wrapper."""
+    model = timm_vit(num_classes=0)
+    state = {
+        re.sub(r'^(blocks\.\d\.)', r'\1_fsdp_wrapped_module._orig_mod.', key): value
+        for key, value in model.state_dict().items()
+    }
+    return Peer(dict(model=_prefixed(state, '_orig_mod.')), model.forward_features)
+
+
+def _last_map(model: nn.Module, block: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What a SAM encoder's last block gives, as tokens (B, L, D)."""
+
+    def tokens(x: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        handle = block.register_forward_hook(lambda _, __, out: kept.append(out))
+        model(x)
+        handle.remove()
+        out = kept[0][0] if isinstance(kept[0], tuple) else kept[0]
+        return out.flatten(1, 2)
+
+    return tokens
+
+
+# Windows of 2x2 in the first block, global attention in the second.
+_SAM = dict(final_norm=False, cls_token=False, rel_pos=True, windows=(2, (1,)))
+
+
+def sam() -> Peer:
+    """segment-anything's names, computed by timm's port of it."""
+    from timm.models.vision_transformer_sam import VisionTransformerSAM
+
+    model = VisionTransformerSAM(
+        img_size=SIZE,
+        patch_size=PATCH,
+        embed_dim=DIMS,
+        depth=DEPTH,
+        num_heads=HEADS,
+        use_rel_pos=True,
+        window_size=2,
+        global_attn_indexes=(1,),
+        neck_chans=8,
+        num_classes=0,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    )
+    randomise(model)
+    state = {key.replace('mlp.fc', 'mlp.lin'): value for key, value in model.state_dict().items()}
+    content = _prefixed(state, 'image_encoder.')
+    content['prompt_encoder.not_a_point_embed.weight'] = torch.ones(1, 8)
+    return Peer(content, _last_map(model, model.blocks[-1]), **_SAM)
+
+
+def hf_sam() -> Peer:
+    from transformers import SamVisionConfig, SamVisionModel
+
+    config = SamVisionConfig(
+        **hf_config(), mlp_dim=4 * DIMS, window_size=2, global_attn_indexes=[1], output_channels=8
+    )
+    model = randomise(SamVisionModel(config))
+    layer = model.vision_encoder.layers[-1]
+    return Peer(model.state_dict(), _last_map(model, layer), suffix='.safetensors', **_SAM)
+
+
+def mmpretrain_sam() -> Peer:
+    from mmpretrain.models.backbones import ViTSAM
+
+    arch = _mm_arch() | dict(global_attn_indexes=[1])
+    model = randomise(ViTSAM(arch, SIZE, PATCH, out_channels=8, window_size=2))
+    state = _prefixed(model.state_dict(), 'backbone.')
+    return Peer(dict(state_dict=state), _last_map(model, model.layers[-1]), **_SAM)
+
+
 def detectron2_vitdet(rel_pos: bool = True) -> Peer:
     """detectron2's keys, computed by its formulas: no class token, yet its row of positions."""
     model = timm_vit(num_classes=0)
@@ -508,5 +605,11 @@ PEERS = {
         mmpretrain_beit,
         mmseg_beit,
         beit_without_positions,
+        hf_dinov2,
+        dinov2_in_chunks,
+        compiled,
+        sam,
+        hf_sam,
+        mmpretrain_sam,
     )
 }

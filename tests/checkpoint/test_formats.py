@@ -47,7 +47,11 @@ def check(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 # Relative positions need the dense backbone; see the refusal below.
-@pytest.mark.parametrize('name', [name for name in PEERS if name != 'detectron2_vitdet'])
+DENSE = ('detectron2_vitdet', 'sam', 'hf_sam', 'mmpretrain_sam')
+PLAIN = [name for name in PEERS if name not in DENSE]
+
+
+@pytest.mark.parametrize('name', PLAIN)
 @torch.no_grad()
 def test_encoder(name, tmp_path):
     peer = make(name)
@@ -57,7 +61,7 @@ def test_encoder(name, tmp_path):
     check(vit(peers.images()), peer.tokens(peers.images()))
 
 
-@pytest.mark.parametrize('name', [name for name in PEERS if name != 'detectron2_vitdet'])
+@pytest.mark.parametrize('name', PLAIN)
 @torch.no_grad()
 def test_classifier_around_the_encoder(name, tmp_path):
     """A whole model of a host, mmpretrain's classifier."""
@@ -83,6 +87,8 @@ def test_dense_backbone_through_init_cfg(name, tmp_path):
     backbone = ViTBackbone(
         **encoder(peer),
         rel_pos_img_size=SIZE if peer.rel_pos else None,
+        window_size=peer.windows[0],
+        global_attn_indexes=peer.windows[1],
         init_cfg=dict(type='Pretrained', checkpoint=save(peer, tmp_path)),
     )
     backbone.init_weights()
@@ -91,8 +97,9 @@ def test_dense_backbone_through_init_cfg(name, tmp_path):
     check(feature_map, tokens.mT.unflatten(2, (GRID, GRID)))
 
 
-def test_relative_positions_need_the_dense_backbone(tmp_path):
-    peer = make('detectron2_vitdet')
+@pytest.mark.parametrize('name', DENSE)
+def test_relative_positions_need_the_dense_backbone(name, tmp_path):
+    peer = make(name)
     with pytest.raises(ValueError, match=r'relative positions .*use ViTBackbone'):
         load_pretrained(ViT(**encoder(peer)), save(peer, tmp_path))
 

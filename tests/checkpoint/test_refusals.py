@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.checkpoint.keys import flatten
 from mae_plugin.checkpoint.load import load_init_cfg
-from mae_plugin.checkpoint.recognise import flatten
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.models import ViT
 
@@ -77,6 +77,53 @@ def normalised_queries(tmp_path):
     return save(peers.timm_vit(qk_norm=True).state_dict(), tmp_path / 'f')
 
 
+def timm_state(name, tmp_path, **kwargs):
+    import timm
+
+    sizes = dict(img_size=SIZE, patch_size=PATCH, embed_dim=DIMS, depth=2, num_heads=4)
+    return save(timm.create_model(name, **sizes | kwargs).state_dict(), tmp_path / 'f')
+
+
+def rotary_mixed(tmp_path):
+    """Beside absolute positions, so that nothing else is amiss."""
+    return timm_state('vit_small_patch16_rope_mixed_ape_224', tmp_path, qkv_bias=True)
+
+
+def rotary_axial(tmp_path):
+    """Its rotation is no tensor of the file, which has no positions at all."""
+    return timm_state('vit_small_patch16_rope_224', tmp_path)
+
+
+def rotary_with_split_biases(tmp_path):
+    """Without positions and with BEiT's q_bias: not a BEiT, whose bias table would be there."""
+    state = peers.beit_without_positions().content['model']
+    state = {key: value for key, value in state.items() if 'relative_position' not in key}
+    return save({'model': state}, tmp_path / 'f')
+
+
+def shared_relative_positions(tmp_path):
+    return timm_state('vit_srelpos_small_patch16_224', tmp_path)
+
+
+def positions_of_windows(tmp_path):
+    """Hiera has a second table beside the first."""
+    state = peers.timm().content
+    return save(state | {'pos_embed_win': torch.ones(1, DIMS, 2, 2)}, tmp_path / 'f')
+
+
+def gated_mlp(tmp_path):
+    from timm.layers import SwiGLUPacked
+
+    return save(peers.timm_vit(mlp_layer=SwiGLUPacked).state_dict(), tmp_path / 'f')
+
+
+def dinov2_with_registers(tmp_path):
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(**peers.hf_config())
+    return save(Dinov2WithRegistersModel(config).state_dict(), tmp_path / 'f')
+
+
 def position_bias(tmp_path):
     state = peers.beit().content['model']
     state['blocks.0.attn.relative_position_bias_table'] = torch.ones(52, 4)
@@ -124,7 +171,7 @@ def malicious_bare_pickle(tmp_path):
 
 
 REFUSED = {
-    foreign_keys: r'no ViT encoder.*conv1\.weight, layer1\.\*\.bn1\.bias',
+    foreign_keys: r'no ViT encoder.*conv1\.weight, layer1\.0\.bn1\.bias',
     no_tensors: r'no ViT encoder.*0 tensors',
     empty_file: r'is empty',
     folder_of_shards: r'is a folder.*tools/gather_checkpoint\.py',
@@ -136,6 +183,13 @@ REFUSED = {
     no_class_token: r'with_cls_token=False',
     register_tokens: r'plain ViT lacks.*reg_token',
     normalised_queries: r'plain ViT lacks.*attn\.q_norm\.weight',
+    rotary_mixed: r'plain ViT lacks.*: rope\.freqs$',
+    rotary_axial: r'no absolute positions .*rotary',
+    rotary_with_split_biases: r'no absolute positions .*rotary',
+    shared_relative_positions: r'plain ViT lacks.*shared_rel_pos\.mlp\.fc1\.weight',
+    positions_of_windows: r'plain ViT lacks.*pos_embed_win',
+    gated_mlp: r'gated MLPs \(fc1 gives 192 numbers, fc2 takes 96\)',
+    dinov2_with_registers: r'plain ViT lacks.*embeddings\.register_tokens',
     mmseg_beit: r'plain ViT cannot represent.*drop_relative_position_bias=True',
     hugging_face_beit: r'plain ViT cannot represent.*drop_relative_position_bias=True',
     position_bias: r'plain ViT cannot represent.*drop_relative_position_bias=True',
@@ -156,6 +210,50 @@ def test_refused_with_a_way_out_and_nothing_changed(make, tmp_path):
     assert checkpoint in str(caught.value)
     assert unchanged(model, before)
     assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'rope.freqs',
+        'rope_embed.periods',
+        'freqs_cos',
+        'rel_pos_bias.mlp.0.weight',
+        'temporal_embedding',
+        'absolute_pos_embed',
+        'dist_token',
+        'prompt_tokens',
+        'storage_tokens',
+        'norm_pre.weight',
+        'ln_pre.bias',
+    ],
+)
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.base_encoder.'])
+def test_keys_outside_the_blocks_that_change_the_encoder(key, prefix, tmp_path):
+    state = {prefix + name: tensor for name, tensor in peers.timm().content.items()}
+    state[prefix + key] = torch.ones(2, 2)
+    with pytest.raises(ValueError, match=f'plain ViT lacks.*{prefix + key}$'):
+        load_pretrained(vit(), save(state, tmp_path / 'f'))
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'head_dist.weight',
+        'pre_logits.fc.weight',
+        'attn_pool.latent',
+        'pooler.dense.weight',
+        'decoder_query_tokens',
+        'decoder_pos_embed2',
+        'projector.0.weight',
+        'text_model.embeddings.position_embedding.weight',
+        'positive_bank',
+        'frequency_head.weight',
+    ],
+)
+def test_keys_behind_the_encoder_are_ignored(key, tmp_path):
+    state = peers.timm().content | {key: torch.ones(2, 2)}
+    assert key in load_pretrained(vit(), save(state, tmp_path / 'f')).ignored
 
 
 def test_missing_file(tmp_path):
