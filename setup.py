@@ -35,11 +35,12 @@ FORK_HOSTS = {
     'seg': ['onedl-mmsegmentation>=1.4.2'],
     'cls': ['onedl-mmpretrain>=1.3.6'],
 }
-UPSTREAM = ['mmengine>=0.10.3', 'mmcv>=2.1']
-# mmdet 3.3.0 and mmseg 1.2.2 refuse mmcv 2.2.0 when they are imported.
+# Upstream's mmcv is left out: pip cannot build its source (it wants pkg_resources and torch), and
+# would replace one that the user has compiled. `mae-plugin doctor` says how to get it.
+UPSTREAM = ['mmengine>=0.10.3']
 UPSTREAM_HOSTS = {
-    'det': ['mmcv>=2.1,<2.2', 'mmdet>=3.3'],
-    'seg': ['mmcv>=2.1,<2.2', 'mmsegmentation>=1.2.2', 'ftfy', 'regex'],
+    'det': ['mmdet>=3.3'],
+    'seg': ['mmsegmentation>=1.2.2', 'ftfy', 'regex'],
     'cls': ['mmpretrain>=1.2'],
 }
 DEV = [

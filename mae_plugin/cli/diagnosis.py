@@ -39,12 +39,12 @@ class Facts:
     Attributes:
         versions: Of each distribution of ``FAMILIES`` and ``OTHERS`` that is there.
         failures: Modules that are there and cannot be imported; ``mmcv._ext`` also if absent.
-        cuda: Whether torch was built for CUDA.
+        gpu: Whether torch sees a CUDA device.
     """
 
     versions: Mapping[str, str]
     failures: Mapping[str, Failure] = field(default_factory=dict)
-    cuda: bool = False
+    gpu: bool = False
 
     def has(self, module: str) -> bool:
         """Whether a distribution of an import name is there."""
@@ -142,7 +142,7 @@ def _operators(facts: Facts) -> str:
     name = facts.mmcv.partition('==')[0]
     tools = "'setuptools<70'" if facts.family == UPSTREAM else "'setuptools>=77'"
     build = f'pip install ninja psutil wheel {tools} && '
-    if facts.cuda:
+    if facts.gpu:
         return build + (
             'pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall '
             f'--no-binary {name} {facts.mmcv}'
@@ -223,7 +223,7 @@ def _mmcv(facts: Facts) -> Iterator[Problem]:
 def _change_to_forks(facts: Facts) -> str:
     wrong = [name for names in FAMILIES.values() for name in names[1:] if name in facts.versions]
     modules = [module for module in FAMILIES if facts.has(module) and module != 'mmcv']
-    forks = Facts({'torch': facts.versions['torch'], 'onedl-mmcv': '2.3.6'}, cuda=facts.cuda)
+    forks = Facts({'torch': facts.versions['torch'], 'onedl-mmcv': '2.3.6'}, gpu=facts.gpu)
     return (
         f'pip uninstall -y {" ".join(wrong)} && pip install --no-deps --no-build-isolation '
         f'{" ".join(FAMILIES[module][0] for module in modules)} && {_operators(forks)}'

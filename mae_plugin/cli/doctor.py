@@ -26,7 +26,7 @@ _TRY = """
 import json, sys
 try:
     {statement}
-    told = dict(cuda='torch' in sys.modules and sys.modules['torch'].version.cuda is not None)
+    told = dict(gpu='torch' in sys.modules and sys.modules['torch'].cuda.is_available())
 except Exception as error:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     told = dict(missing=getattr(error, 'name', None) if isinstance(error, ModuleNotFoundError)
@@ -80,7 +80,7 @@ def gather() -> Facts:
     }
     told = {module: _read(trial) for module, trial in trials.items()}
     failures = {m: Failure(t['missing'], t['text']) for m, t in told.items() if 'text' in t}
-    return Facts(versions, failures, cuda=bool(told.get('torch', {}).get('cuda')))
+    return Facts(versions, failures, gpu=bool(told.get('torch', {}).get('gpu')))
 
 
 def _read(trial: subprocess.Popen) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def test_each_break_is_named_and_has_a_command(versions, failures, what, command
     assert re.search(what, problem.what) and re.search(command, problem.command), problem
 
 
-def test_with_cuda_operators_are_built_for_it():
-    (problem,) = diagnose(Facts(FORKS, NO_OPERATORS, cuda=True))
+def test_with_a_gpu_operators_are_built_for_it():
+    (problem,) = diagnose(Facts(FORKS, NO_OPERATORS, gpu=True))
     assert '--no-build-isolation' in problem.command and 'build-mmcv' not in problem.command
 
 
