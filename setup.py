@@ -45,7 +45,7 @@ UPSTREAM_HOSTS = {
 }
 DEV = [
     'hypothesis',
-    'import-linter==2.17',
+    'import-linter>=2.13',
     'mypy==2.4.1',
     'pre-commit',
     'pytest>=8',
