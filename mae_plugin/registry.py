@@ -6,6 +6,9 @@ scope, and the ``locations`` when it first looks something up. This file must im
 mmengine: an ImportError here is swallowed by mmengine and surfaces as a misleading KeyError.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine import registry as _root
 from mmengine.registry import Registry
 
@@ -46,3 +49,35 @@ VISBACKENDS = _child('vis_backend', _root.VISBACKENDS, [])
 
 METRICS = _child('metric', _root.METRICS, _EVALUATION)
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, _ENGINE)
+
+
+def find_type(registry: Registry, kind: Any, scope: str | None = None) -> Any:
+    """The class or function that the ``type`` in a config stands for.
+
+    Args:
+        registry: Where it is looked up.
+        kind: A name, with or without a scope, or the whole path of a class; or, as in mmengine's
+            pure-Python configs, the class itself.
+        scope: Where names without a scope are looked up: the config's ``default_scope``. None is
+            that of the process.
+
+    Returns:
+        The class; None where nothing has that name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as scoped:
+        try:
+            return scoped.get(kind)
+        except RuntimeError:  # so mmengine tells of a name that is no path either
+            return None
+
+
+def builds(
+    registry: Registry, config: Any, parents: type | tuple[type, ...], scope: str | None = None
+) -> bool:
+    """Whether a config builds a ``parents`` or a subclass of it; see :func:`find_type`."""
+    if not isinstance(config, Mapping):
+        return False
+    found = find_type(registry, config.get('type'), scope)
+    return isinstance(found, type) and issubclass(found, parents)

@@ -28,7 +28,7 @@ def test_the_readmes_commands_name_what_exists():
     # The hook that the commands point at labelled folders.
     index = int(re.search(r'custom_hooks\.(\d)\.train', text)[1])
     hooks = Config.fromfile(ROOT / 'configs/mae_vit-b_pretrain.py').custom_hooks
-    assert hooks[index].type == 'MonitorHook'
+    assert hooks[index].type == 'mae_plugin.MonitorHook'
     epochs = Config.fromfile(ROOT / 'configs/playground/mae_classes.py').train_cfg.max_epochs
     assert set(re.findall(r'mae_classes/epoch_(\d+)', text)) == {str(epochs)}
 

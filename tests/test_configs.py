@@ -25,8 +25,11 @@ from mmengine.registry import (
     PARAM_SCHEDULERS,
     VISUALIZERS,
     DefaultScope,
+    Registry,
     init_default_scope,
 )
+
+from mae_plugin import registry
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
@@ -174,3 +177,39 @@ def test_amp_is_on():
     for path in TRANSFER:
         if path.stem.startswith(('upernet_vit', 'linear_vit', 'mask-rcnn_vit', 'cascade')):
             assert load(path).optim_wrapper.type == 'AmpOptimWrapper', path
+
+
+def test_our_names_have_their_scope():
+    """Under a host's scope `type='MAE'` is the host's, or nothing."""
+    ours = _our_names()
+    unscoped = []
+    for path in CONFIGS:
+        cfg = load(path)
+        for place, name in _strings(cfg._cfg_dict.to_dict()):
+            if name in ours and not _is_the_hosts(name, cfg.default_scope):
+                unscoped.append(f'{path.relative_to(ROOT)}: {place}={name}')
+    assert not unscoped
+
+
+def _our_names():
+    registries = [value for value in vars(registry).values() if isinstance(value, Registry)]
+    ours = [value for value in registries if value.scope == 'mae_plugin']
+    for each in ours:
+        each.import_from_location()
+    return {name for each in ours for name in each.module_dict}
+
+
+def _is_the_hosts(name, scope):
+    """mmpretrain has a ``PackInputs`` of its own, mmengine a ``CheckpointHook``."""
+    return scope != 'mae_plugin' and name in ('PackInputs', 'CheckpointHook')
+
+
+def _strings(value, place=''):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _strings(part, f'{place}.{key}' if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _strings(part, f'{place}.{index}')
+    elif isinstance(value, str):
+        yield place, value

@@ -1,5 +1,7 @@
 """Segmentation configs: a step at B size; slides and scales of any size give sane results."""
 
+from types import SimpleNamespace
+
 import cv2
 import pytest
 import torch
@@ -7,7 +9,7 @@ from dense_scenes import COLOURS, CONFIGS, small_config, write_ade
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import PixelData
@@ -173,9 +175,13 @@ def test_multi_scale_is_multi_scale(size, ade):
         assert torch.equal(plain.flip(2), mirrored)
 
     single = build(config(UPERNET.replace('vit-b', size), tiny=True))
-    multi = build(cfg).eval()
-    # As mmengine's Runner loads what the training config saved.
-    load_state_dict(multi, single.state_dict(), strict=True)
+    # As mmengine's Runner loads what the training config saved, and wraps it for the test.
+    loaded = build(cfg).eval()
+    load_state_dict(loaded, single.state_dict(), strict=True)
+    runner = SimpleNamespace(model=loaded)
+    for hook in cfg.custom_hooks:
+        HOOKS.build(hook).before_test(runner)
+    multi = runner.model
     (merged,) = multi.test_step(pseudo_collate([dataset[0]]))
     samples = dataset[0]['data_samples']
     expected = torch.zeros(2, 96, 128)

@@ -132,7 +132,7 @@ def choose_masking(trained: 'Masking', kind: str | None, ratio: float | None) ->
 
     from mae_plugin.registry import MODELS
 
-    if kind is None or MASKINGS[kind] == type(trained).__name__:
+    if kind is None or isinstance(trained, MODELS.get(MASKINGS[kind])):
         masking = copy.deepcopy(trained)
         masking.mask_ratio = masking.mask_ratio if ratio is None else ratio
         return masking

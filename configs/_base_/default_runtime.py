@@ -6,18 +6,18 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=20, max_keep_ckpts=3),
+    checkpoint=dict(type='mae_plugin.CheckpointHook', interval=20, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 
 custom_hooks = [
-    dict(type='ExactResumeHook'),
-    dict(type='NonFiniteGuard'),
-    dict(type='PreemptionHook'),
-    dict(type='BadImagesHook'),
-    dict(type='ReconstructionHook', interval=20),
+    dict(type='mae_plugin.ExactResumeHook'),
+    dict(type='mae_plugin.NonFiniteGuard'),
+    dict(type='mae_plugin.PreemptionHook'),
+    dict(type='mae_plugin.BadImagesHook'),
+    dict(type='mae_plugin.ReconstructionHook', interval=20),
     # Writes report.html after training; given labelled folders, it scores the features as well.
-    dict(type='MonitorHook'),
+    dict(type='mae_plugin.MonitorHook'),
 ]
 
 env_cfg = dict(
@@ -27,7 +27,7 @@ env_cfg = dict(
 )
 
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='LazyVisualizer', vis_backends=vis_backends)
+visualizer = dict(type='mae_plugin.LazyVisualizer', vis_backends=vis_backends)
 
 randomness = dict(seed=0)
 log_level = 'INFO'

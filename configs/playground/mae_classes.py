@@ -20,18 +20,21 @@ batch_size = 32
 decoder_dims = 64
 
 model = dict(
-    type='MAE',
+    type='mae_plugin.MAE',
     data_preprocessor=dict(
-        type='MAEDataPreprocessor',
+        type='mae_plugin.MAEDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
     ),
-    masking=dict(type='RandomMasking', mask_ratio=0.75),
+    masking=dict(type='mae_plugin.RandomMasking', mask_ratio=0.75),
     backbone=dict(
-        type='ViT', arch=_base_.arch, img_size=_base_.crop_size, patch_size=_base_.patch_size
+        type='mae_plugin.ViT',
+        arch=_base_.arch,
+        img_size=_base_.crop_size,
+        patch_size=_base_.patch_size,
     ),
     decoder=dict(
-        type='MAEDecoder',
+        type='mae_plugin.MAEDecoder',
         in_dims=_base_.arch.embed_dims,
         embed_dims=decoder_dims,
         depth=2,
@@ -40,9 +43,9 @@ model = dict(
         patch_size=_base_.patch_size,
     ),
     head=dict(
-        type='ReconstructionHead',
+        type='mae_plugin.ReconstructionHead',
         in_dims=decoder_dims,
-        target=dict(type='PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+        target=dict(type='mae_plugin.PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
     ),
 )
 
@@ -54,12 +57,12 @@ train_dataloader = dict(
         data_root=data_root,
         pipeline=[
             dict(
-                type='LoadRandomResizedCrop',
+                type='mae_plugin.LoadRandomResizedCrop',
                 size=_base_.crop_size,
                 scale=(0.2, 1.0),
                 flip_prob=0.5,
             ),
-            dict(type='PackInputs'),
+            dict(type='mae_plugin.PackInputs'),
         ],
     ),
 )
@@ -68,8 +71,8 @@ test_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         pipeline=[
-            dict(type='LoadResizeCenterCrop', size=_base_.crop_size),
-            dict(type='PackInputs'),
+            dict(type='mae_plugin.LoadResizeCenterCrop', size=_base_.crop_size),
+            dict(type='mae_plugin.PackInputs'),
         ],
     ),
 )
@@ -86,13 +89,13 @@ train_cfg = dict(max_epochs=40)
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=5, max_keep_ckpts=2))
 
 custom_hooks = [
-    dict(type='ExactResumeHook'),
-    dict(type='NonFiniteGuard'),
-    dict(type='PreemptionHook'),
-    dict(type='BadImagesHook'),
-    dict(type='ReconstructionHook', interval=5),
+    dict(type='mae_plugin.ExactResumeHook'),
+    dict(type='mae_plugin.NonFiniteGuard'),
+    dict(type='mae_plugin.PreemptionHook'),
+    dict(type='mae_plugin.BadImagesHook'),
+    dict(type='mae_plugin.ReconstructionHook', interval=5),
     dict(
-        type='MonitorHook',
+        type='mae_plugin.MonitorHook',
         interval=5,
         train=data_root + 'train',
         val=data_root + 'val',

@@ -42,8 +42,13 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         pipeline=[
-            dict(type='LoadRandomResizedCrop', size=img_size, scale=(0.2, 1.0), flip_prob=0.5),
-            dict(type='PackInputs'),
+            dict(
+                type='mae_plugin.LoadRandomResizedCrop',
+                size=img_size,
+                scale=(0.2, 1.0),
+                flip_prob=0.5,
+            ),
+            dict(type='mae_plugin.PackInputs'),
         ],
     ),
 )
@@ -51,7 +56,10 @@ test_dataloader = dict(
     num_workers=1,
     dataset=dict(
         data_root=data_root,
-        pipeline=[dict(type='LoadResizeCenterCrop', size=img_size), dict(type='PackInputs')],
+        pipeline=[
+            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size),
+            dict(type='mae_plugin.PackInputs'),
+        ],
     ),
 )
 
@@ -65,5 +73,6 @@ param_scheduler[0]['end'] = param_scheduler[1]['begin'] = warmup_epochs
 train_cfg = dict(max_epochs=34)
 
 default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=2)
+    logger=dict(interval=50),
+    checkpoint=dict(type='mae_plugin.CheckpointHook', interval=5, max_keep_ckpts=2),
 )

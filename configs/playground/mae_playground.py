@@ -14,20 +14,23 @@ _base_ = [
 ]
 
 model = dict(
-    type='MAE',
+    type='mae_plugin.MAE',
     data_preprocessor=dict(
-        type='MAEDataPreprocessor',
+        type='mae_plugin.MAEDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
     ),
-    masking=dict(type='RandomMasking', mask_ratio=0.75),
+    masking=dict(type='mae_plugin.RandomMasking', mask_ratio=0.75),
     backbone=dict(
-        type='ViT', arch=_base_.arch, img_size=_base_.crop_size, patch_size=_base_.patch_size
+        type='mae_plugin.ViT',
+        arch=_base_.arch,
+        img_size=_base_.crop_size,
+        patch_size=_base_.patch_size,
     ),
     # The paper's decoder has 2/3 of the encoder's width and 2/3 of its depth; a lighter one
     # leaves more of two cores' time to the encoder.
     decoder=dict(
-        type='MAEDecoder',
+        type='mae_plugin.MAEDecoder',
         in_dims=_base_.arch.embed_dims,
         embed_dims=96,
         depth=2,
@@ -36,9 +39,9 @@ model = dict(
         patch_size=_base_.patch_size,
     ),
     head=dict(
-        type='ReconstructionHead',
+        type='mae_plugin.ReconstructionHead',
         in_dims=96,
-        target=dict(type='PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+        target=dict(type='mae_plugin.PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
     ),
 )
 

@@ -19,7 +19,7 @@ _base_ = ['../mae_vit-b_pretrain.py']
 
 model = dict(
     # Each decoder block reads its own mixture of all 12 encoder blocks.
-    decoder=dict(type='CrossAttentionDecoder', in_layers=12),
+    decoder=dict(type='mae_plugin.CrossAttentionDecoder', in_layers=12),
     # Of all patches: 49 of the 147 masked ones at 224 px, a random choice for each image.
     prediction_ratio=0.25,
 )

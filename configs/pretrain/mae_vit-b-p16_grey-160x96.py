@@ -21,16 +21,16 @@ train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         pipeline=[
-            dict(type='LoadRandomResizedCrop', size=img_size, channels=1),
-            dict(type='PackInputs'),
+            dict(type='mae_plugin.LoadRandomResizedCrop', size=img_size, channels=1),
+            dict(type='mae_plugin.PackInputs'),
         ]
     ),
 )
 test_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='LoadResizeCenterCrop', size=img_size, channels=1),
-            dict(type='PackInputs'),
+            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size, channels=1),
+            dict(type='mae_plugin.PackInputs'),
         ]
     )
 )

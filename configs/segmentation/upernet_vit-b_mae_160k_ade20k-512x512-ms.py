@@ -16,5 +16,6 @@ _base_ = [
     '../_base_/datasets/ade20k_multi_scale.py',
 ]
 
-model = dict(_delete_=True, type='SegTTAModel', module=_base_.model)
+# Wraps the model when the test begins: `model` stays what mmseg's `init_model` can build.
+custom_hooks = [dict(type='PrepareTTAHook', tta_cfg=dict(type='SegTTAModel'))]
 test_dataloader = dict(dataset=dict(pipeline=_base_.tta_pipeline))

@@ -44,7 +44,7 @@ def shipped_hooks():
     """Those of every pretraining run, with a picture every second epoch."""
     hooks = Config.fromfile(f'{REPO}/configs/_base_/default_runtime.py').to_dict()['custom_hooks']
     for hook in hooks:
-        if hook['type'] == 'ReconstructionHook':
+        if hook['type'] == 'mae_plugin.ReconstructionHook':
             hook['interval'] = 2
     return hooks
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mae_plugin.arch import parse_arch
-from mae_plugin.registry import MODELS
+from mae_plugin.registry import HOOKS, MODELS, builds
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
     decoder.update({key: value for key, value in smaller.items() if key in takes})
     model['head']['in_dims'] = width
     masking = model.get('masking') or {}
-    if masking.get('type') == 'BlockMasking':
+    if builds(MODELS, masking, MODELS.get('BlockMasking'), 'mae_plugin'):
         # The least block keeps its share of the grid.
         old = model['backbone']['img_size'] / model['backbone']['patch_size']
         share = (scale.img_size / scale.patch_size / old) ** 2
@@ -107,7 +107,8 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         pin_memory=scale.workers > 0,
     )
     _set_schedule(cfg, scale)
-    cfg['custom_hooks'] = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'PCAFitHook']
+    hooks, fit = cfg.get('custom_hooks', []), HOOKS.get('PCAFitHook')
+    cfg['custom_hooks'] = [h for h in hooks if builds(HOOKS, h, fit, 'mae_plugin')]
     cfg['default_hooks'] = dict(cfg['default_hooks'], checkpoint=None)
     return cfg
 

@@ -86,7 +86,7 @@ def train(folder: Path, iterations: int, workers: int) -> np.ndarray:
     cfg.param_scheduler = []
     cfg.default_hooks.checkpoint.interval = 1
     for hook in cfg.custom_hooks:
-        if hook.type == 'ReconstructionHook':
+        if hook.type == 'mae_plugin.ReconstructionHook':
             hook.interval = 5
     cfg.update(work_dir=str(folder / 'run'), launcher='none', log_level='WARNING')
     runner = build_runner(cfg)

@@ -11,17 +11,19 @@ train_dataloader = dict(
     num_workers=12,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='StreamSampler'),
+    sampler=dict(type='mae_plugin.StreamSampler'),
     # mmengine looks collate functions up without the default scope.
     collate_fn=dict(type='mae_plugin.stack_collate'),
     dataset=dict(
-        type='ImageFolder',
+        type='mae_plugin.ImageFolder',
         data_root=data_root,
         data_prefix='train',
         labels=False,
         pipeline=[
-            dict(type='LoadRandomResizedCrop', size=224, scale=(0.2, 1.0), flip_prob=0.5),
-            dict(type='PackInputs'),
+            dict(
+                type='mae_plugin.LoadRandomResizedCrop', size=224, scale=(0.2, 1.0), flip_prob=0.5
+            ),
+            dict(type='mae_plugin.PackInputs'),
         ],
     ),
 )
@@ -32,12 +34,15 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='mae_plugin.stack_collate'),
     dataset=dict(
-        type='ImageFolder',
+        type='mae_plugin.ImageFolder',
         data_root=data_root,
         data_prefix='val',
         labels=False,
-        pipeline=[dict(type='LoadResizeCenterCrop', size=224), dict(type='PackInputs')],
+        pipeline=[
+            dict(type='mae_plugin.LoadResizeCenterCrop', size=224),
+            dict(type='mae_plugin.PackInputs'),
+        ],
     ),
 )
-test_evaluator = dict(type='ReconstructionLoss')
+test_evaluator = dict(type='mae_plugin.ReconstructionLoss')
 test_cfg = dict(type='TestLoop')

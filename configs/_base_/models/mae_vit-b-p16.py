@@ -4,16 +4,16 @@ img_size = 224
 patch_size = 16
 
 model = dict(
-    type='MAE',
+    type='mae_plugin.MAE',
     data_preprocessor=dict(
-        type='MAEDataPreprocessor',
+        type='mae_plugin.MAEDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
     ),
-    masking=dict(type='RandomMasking', mask_ratio=0.75),
-    backbone=dict(type='ViT', arch='base', img_size=img_size, patch_size=patch_size),
+    masking=dict(type='mae_plugin.RandomMasking', mask_ratio=0.75),
+    backbone=dict(type='mae_plugin.ViT', arch='base', img_size=img_size, patch_size=patch_size),
     decoder=dict(
-        type='MAEDecoder',
+        type='mae_plugin.MAEDecoder',
         in_dims=768,
         embed_dims=512,
         depth=8,
@@ -22,8 +22,8 @@ model = dict(
         patch_size=patch_size,
     ),
     head=dict(
-        type='ReconstructionHead',
+        type='mae_plugin.ReconstructionHead',
         in_dims=512,
-        target=dict(type='PixelTarget', patch_size=patch_size, norm_pix=True),
+        target=dict(type='mae_plugin.PixelTarget', patch_size=patch_size, norm_pix=True),
     ),
 )

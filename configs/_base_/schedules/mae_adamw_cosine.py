@@ -7,7 +7,7 @@ end where training ends.
 warmup_epochs = 40
 
 optim_wrapper = dict(
-    type='BFloat16OptimWrapper',
+    type='mae_plugin.BFloat16OptimWrapper',
     optimizer=dict(
         type='AdamW',
         lr=1.5e-4 * 4096 / 256,
@@ -16,7 +16,7 @@ optim_wrapper = dict(
         fused=True,
     ),
     # As the official code: all but biases and norms decay, tokens included.
-    constructor='ViTOptimWrapperConstructor',
+    constructor='mae_plugin.ViTOptimWrapperConstructor',
     paramwise_cfg=dict(decay_tokens=True),
 )
 
@@ -38,7 +38,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='ResumableEpochLoop', max_epochs=800)
+train_cfg = dict(type='mae_plugin.ResumableEpochLoop', max_epochs=800)
 
 # The learning rate above is for 4096 images; it follows the real global batch.
 auto_scale_lr = dict(enable=True, base_batch_size=4096)

@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='block 50%', paper=dict(fine_tune=83.9, linear=72.3))
 
-model = dict(masking=dict(type='BlockMasking', mask_ratio=0.50))
+model = dict(masking=dict(type='mae_plugin.BlockMasking', mask_ratio=0.50))

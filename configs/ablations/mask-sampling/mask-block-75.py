@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='block 75%', paper=dict(fine_tune=82.8, linear=63.9))
 
-model = dict(masking=dict(type='BlockMasking', mask_ratio=0.75))
+model = dict(masking=dict(type='mae_plugin.BlockMasking', mask_ratio=0.75))

@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='grid 75%', paper=dict(fine_tune=84.0, linear=66.0))
 
-model = dict(masking=dict(type='GridMasking', mask_ratio=0.75))
+model = dict(masking=dict(type='mae_plugin.GridMasking', mask_ratio=0.75))

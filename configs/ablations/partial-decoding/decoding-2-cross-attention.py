@@ -7,7 +7,7 @@ ablation = dict(row='cross-attention', paper=dict())
 model = dict(
     decoder=dict(
         _delete_=True,
-        type='CrossAttentionDecoder',
+        type='mae_plugin.CrossAttentionDecoder',
         in_dims=1024,
         embed_dims=512,
         depth=8,

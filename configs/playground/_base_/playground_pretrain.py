@@ -7,18 +7,20 @@ train_dataloader = dict(
     batch_size=batch_size,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='StreamSampler'),
+    sampler=dict(type='mae_plugin.StreamSampler'),
     # mmengine looks collate functions up without the default scope.
     collate_fn=dict(type='mae_plugin.stack_collate'),
     dataset=dict(
-        type='ImageFolder',
+        type='mae_plugin.ImageFolder',
         data_root=data_root,
         data_prefix='pretrain',
         labels=False,
         pipeline=[
             # Scenes are 128x96: smaller crops than this would be blurred by the resize to 96.
-            dict(type='LoadRandomResizedCrop', size=96, scale=(0.4, 1.0), flip_prob=0.5),
-            dict(type='PackInputs'),
+            dict(
+                type='mae_plugin.LoadRandomResizedCrop', size=96, scale=(0.4, 1.0), flip_prob=0.5
+            ),
+            dict(type='mae_plugin.PackInputs'),
         ],
     ),
 )
