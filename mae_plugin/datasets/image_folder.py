@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from mae_plugin.datasets import left_out
+from mae_plugin.datasets.cache import cache_folder, digest
+from mae_plugin.datasets.folder_listing import is_folder, list_folder
 from mae_plugin.datasets.image_dataset import ImageDataset
-from mae_plugin.datasets.path_list import (
-    PathList,
-    cache_folder,
-    digest,
-    is_folder,
-    list_folder,
-)
+from mae_plugin.datasets.left_out import ARCHIVES
+from mae_plugin.datasets.path_list import PathList
+from mae_plugin.errors import UserError
 from mae_plugin.registry import DATASETS
 
 EXTENSIONS = (
-    '.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.npy',
+    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif', '.bmp', '.tif', '.tiff', '.gif',
+    '.jp2', '.j2k', '.ppm', '.pgm', '.pnm', '.npy',
 )  # fmt: skip
 
 
@@ -36,9 +36,10 @@ class ImageFolder(ImageDataset):
         ann_file (str, optional): Text file below ``data_root`` with a path below the images'
             folder per line, maybe followed by a label number; only these images are used.
         labels (bool | str): 'auto' labels the images if all of them have a label and there are at
-            least two classes; True demands it; False leaves the labels out.
-        classes (Sequence[str], optional): Class names in label order. Defaults to the sorted
-            top-level folders.
+            least two classes; True, or ``classes``, demands it; False leaves the labels out.
+        classes (Sequence[str] | str, optional): Class names in label order; or the folder below
+            ``data_root`` whose sub-folders, sorted, are the classes: ``'train'``, so that every
+            split has the labels of training. Defaults to the images' own top-level folders.
         pipeline (Sequence[dict]): Transforms, see :class:`ImageDataset`.
         seed (int, optional): See :class:`ImageDataset`.
         extensions (Sequence[str]): Endings of image files, in any case.
@@ -46,8 +47,10 @@ class ImageFolder(ImageDataset):
             ``$XDG_CACHE_HOME/mae_plugin``, False keeps none. It is renewed when a folder changes.
         bad_images (dict, optional): See :class:`ImageDataset`.
 
+    Files of other endings are left out, and counted by ending in one line of the log.
+
     Raises:
-        ValueError: If a folder or file is missing, holds no image, or the labels cannot be had.
+        UserError: If a folder or file is missing, holds no image, or the labels cannot be had.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class ImageFolder(ImageDataset):
         data_prefix: str | dict = '',
         ann_file: str | None = None,
         labels: bool | str = 'auto',
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         pipeline: Sequence = (),
         seed: int | None = None,
         extensions: Sequence[str] = EXTENSIONS,
@@ -69,40 +72,58 @@ class ImageFolder(ImageDataset):
             folder = folder.get('img_path', '')
         self.root = os.path.join(data_root, folder)
         if not os.path.isdir(self.root):
-            raise ValueError(
-                f'image folder {self.root!r} does not exist; name yours with --data-root DIR, or '
-                f'run "make demo" for a first run without any data'
-            )
+            raise UserError(_no_folder(self.root, data_root))
         if labels not in (True, False, 'auto'):
-            raise ValueError(f"labels={labels!r} must be True, False or 'auto'")
+            raise UserError(f"labels={labels!r} must be True, False or 'auto'")
+        others: dict[str, int] = {}
         if ann_file:
             self.paths, self.labels = _read_ann_file(os.path.join(data_root, ann_file))
         else:
             suffixes = tuple(sorted(extension.lower() for extension in extensions))
-            self.paths = list_folder(self.root, suffixes, _cache_path(index_cache, self.root))
-            self.labels = None
+            listing = list_folder(self.root, suffixes, _cache_path(index_cache, self.root))
+            self.paths, self.labels, others = listing.files, None, listing.left_out
         if not len(self.paths):
-            raise ValueError(
-                f'image folder {self.root!r} holds no image ({", ".join(extensions)}); name yours '
-                f'with --data-root DIR, or run "make demo" for a first run without any data'
+            but = f', but has {left_out.describe(others)}' if others else ''
+            raise UserError(
+                f'image folder {self.root!r} holds no image ({", ".join(extensions)}){but}; name '
+                f'yours with --data-root DIR, or run "make demo" for a first run without any data'
             )
+        left_out.tell(self.root.rstrip(os.sep), len(self.paths), others)
+        if isinstance(classes, str):
+            classes = class_folders(os.path.join(data_root, classes))
         if not labels:
             self.labels = None
         elif not ann_file:
-            names = _top_folders(self.root) if classes is None else tuple(classes)
-            self.labels, odd = _folder_labels(self.paths, names)
-            if labels == 'auto' and (odd is not None or len(names) < 2):
-                self.labels = None
-            elif odd is not None:
-                raise ValueError(
-                    f'{self.paths[odd]!r} in {self.root!r} lies in none of the class folders; '
-                    f'move it into one, or set labels=False'
-                )
-            classes = names
+            classes = self._label_by_folders(classes, strict=labels is True or classes is not None)
         elif labels is True and self.labels is None:
-            raise ValueError(f'{ann_file!r} has lines without a label; add them, or labels=False')
+            raise UserError(f'{ann_file!r} has lines without a label; add them, or labels=False')
         if self.labels is not None and classes is not None:
             self.classes = tuple(classes)
+
+    def _label_by_folders(self, classes: Sequence[str] | None, strict: bool) -> tuple[str, ...]:
+        """Set the labels, or None where they cannot be had and need not; gives the classes.
+
+        Raises:
+            UserError: If ``strict`` and an image lies in none of the classes' folders.
+        """
+        names = class_folders(self.root) if classes is None else tuple(classes)
+        labels, odd = _folder_labels(self.paths, names)
+        if not strict and (odd is not None or len(names) < 2):
+            return names
+        if odd is not None:
+            folder, slash, _ = odd.partition('/')
+            if slash and classes is not None:
+                raise UserError(
+                    f'{self.root!r} has a folder {folder!r}, which is none of the {len(names)} '
+                    f'classes of training ({", ".join(names[:3])}{", ..." * (len(names) > 3)}): '
+                    f'add it to the training images, or take it out'
+                )
+            raise UserError(
+                f'{odd!r} in {self.root!r} lies in none of the class folders; move it into one, '
+                f'or set labels=False'
+            )
+        self.labels = labels
+        return names
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -119,13 +140,44 @@ class ImageFolder(ImageDataset):
         return located
 
 
-def _top_folders(root: str) -> tuple[str, ...]:
+def _no_folder(*paths: str) -> str:
+    """What is wrong with the first path, which is no folder: it, or one it begins with, a file."""
+    for path in paths:
+        file = path.rstrip(os.sep)
+        if os.path.isfile(file):
+            return f'{file!r} is a file, where a folder of images is wanted: {_unfold(file)}'
+    return (
+        f'image folder {paths[0]!r} does not exist; name yours with --data-root DIR, or '
+        f'run "make demo" for a first run without any data'
+    )
+
+
+def _unfold(file: str) -> str:
+    """How a file becomes a folder of images."""
+    if file.lower().endswith('.tar'):
+        return 'unpack it, or read it as a shard (configs/pretrain/scale_out/README.md)'
+    if file.lower().endswith(ARCHIVES):
+        return 'unpack it, and give the folder that comes out'
+    return f'give the folder that it lies in, {os.path.dirname(os.path.abspath(file))!r}'
+
+
+def class_folders(root: str) -> tuple[str, ...]:
+    """Sorted names of the folders in ``root`` that are not hidden.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not os.path.isdir(root):
+        raise UserError(
+            f'the classes are the sub-folders of {root!r}, which does not exist; set classes to '
+            f'the folder of the training images, or to a list of names'
+        )
     with os.scandir(root) as entries:
         names = [e.name for e in entries if not e.name.startswith('.') and is_folder(e)]
     return tuple(sorted(names, key=os.fsencode))
 
 
-def _folder_labels(paths: PathList, classes: tuple[str, ...]) -> tuple[np.ndarray, int | None]:
+def _folder_labels(paths: PathList, classes: tuple[str, ...]) -> tuple[np.ndarray, str | None]:
     """Label per path, (N,) int32, and the first path that lies in no class folder, if any."""
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(paths), -1, np.int32)
@@ -133,13 +185,13 @@ def _folder_labels(paths: PathList, classes: tuple[str, ...]) -> tuple[np.ndarra
         folder, slash, _ = path.partition('/')
         labels[index] = numbers.get(folder, -1) if slash else -1
     odd = np.flatnonzero(labels < 0)
-    return labels, int(odd[0]) if len(odd) else None
+    return labels, paths[int(odd[0])] if len(odd) else None
 
 
 def _read_ann_file(path: str) -> tuple[PathList, np.ndarray | None]:
     """Paths, and labels if every line has one."""
     if not os.path.isfile(path):
-        raise ValueError(f'ann_file {path!r} does not exist; write one "path label" per line')
+        raise UserError(f'ann_file {path!r} does not exist; write one "path label" per line')
     paths, labels = [], []
     with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for line in filter(None, map(str.strip, file)):

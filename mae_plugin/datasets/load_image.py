@@ -35,7 +35,7 @@ class LoadImage:
             draws another image in training. By default it is an error.
         backend_args: mmengine's, for files that are not on a local disk.
         keep_depth: Whether 16 bits stay, as in pretraining; see
-            :class:`~mae_plugin.datasets.transforms.CropLoader`.
+            :class:`~mae_plugin.datasets.crop_loader.CropLoader`.
         nodata: Value that means no data in files that do not say so.
     """
 

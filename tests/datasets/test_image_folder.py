@@ -6,6 +6,7 @@ import pytest
 from photos import touch, write_photos
 
 from mae_plugin.datasets import ImageFolder
+from mae_plugin.errors import UserError
 from mae_plugin.registry import DATASETS
 
 
@@ -120,3 +121,28 @@ def test_default_cache_lies_in_the_users_cache_folder(tmp_path, monkeypatch):
     touch(tmp_path / 'images', 'a/1.jpg')
     ImageFolder(str(tmp_path / 'images'))
     assert len(list((tmp_path / 'cache/mae_plugin').glob('*.npz'))) == 1
+
+
+@pytest.mark.parametrize('classes', ['train', ('ant', 'bee', 'cat')])
+@pytest.mark.parametrize('labels', ['auto', True])
+def test_every_split_has_the_labels_of_training(tmp_path, classes, labels):
+    touch(tmp_path, 'train/ant/1.jpg', 'train/bee/2.jpg', 'train/cat/3.jpg')
+    touch(tmp_path, 'val/ant/4.jpg', 'val/cat/5.jpg', 'one/cat/6.jpg')
+    for prefix, expected in (('train', [0, 1, 2]), ('val', [0, 2]), ('one', [2])):
+        found = folder(tmp_path, data_prefix=prefix, classes=classes, labels=labels)
+        assert list(found.labels) == expected
+        assert found.metainfo == dict(classes=('ant', 'bee', 'cat'))
+
+
+@pytest.mark.parametrize('labels', ['auto', True])
+def test_a_class_that_training_lacks_is_named(tmp_path, labels):
+    touch(tmp_path, 'train/ant/1.jpg', 'train/bee/2.jpg', 'val/ant/3.jpg', 'val/owl/4.jpg')
+    (tmp_path / 'val/empty').mkdir()  # without images, it is no matter
+    with pytest.raises(UserError) as error:
+        folder(tmp_path, data_prefix='val', classes='train', labels=labels)
+    message = str(error.value)
+    assert f"{tmp_path}/val' has a folder 'owl', which is none of the 2 classes" in message
+    assert '(ant, bee)' in message and 'add it to the training images' in message
+    with pytest.raises(UserError, match=r"sub-folders of '.*nowhere', which does not exist"):
+        folder(tmp_path, data_prefix='val', classes='nowhere', labels=labels)
+    assert folder(tmp_path, data_prefix='val', classes='train', labels=False).labels is None

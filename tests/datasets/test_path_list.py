@@ -12,7 +12,8 @@ from photos import touch
 
 from mae_plugin.datasets import ImageFolder
 from mae_plugin.datasets.decoding.decode import ImageSource
-from mae_plugin.datasets.path_list import FolderListing, PathList, list_folder
+from mae_plugin.datasets.folder_listing import FolderListing, list_folder
+from mae_plugin.datasets.path_list import PathList
 
 
 def folder(root) -> ImageFolder:
@@ -70,7 +71,7 @@ def warned(monkeypatch):
     """What the scan told the current logger."""
     lines = []
     monkeypatch.setattr(
-        'mae_plugin.datasets.path_list.print_log', lambda line, **_: lines.append(line)
+        'mae_plugin.datasets.folder_listing.print_log', lambda line, **_: lines.append(line)
     )
     return lines
 
@@ -113,17 +114,17 @@ def test_index_cache_is_used_until_a_folder_changes(tmp_path):
     root, cache = tmp_path / 'images', tmp_path / 'cache' / 'index.npz'
     touch(root, 'a/1.jpg', 'b/ü.jpg')
     settle(root)
-    first = list(list_folder(str(root), ('.jpg',), cache))
+    first = list(list_folder(str(root), ('.jpg',), cache).files)
     stamp = cache.stat().st_mtime_ns, cache.stat().st_ino
-    assert first == list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg', 'b/ü.jpg']
+    assert first == list(list_folder(str(root), ('.jpg',), cache).files) == ['a/1.jpg', 'b/ü.jpg']
     assert stamp == (cache.stat().st_mtime_ns, cache.stat().st_ino)  # not written again
-    assert list(list_folder(str(root), ('.png', '.jpg'), cache)) == first
+    assert list(list_folder(str(root), ('.png', '.jpg'), cache).files) == first
     touch(root, 'b/2.jpg')
-    assert len(list_folder(str(root), ('.jpg',), cache)) == 3
+    assert len(list_folder(str(root), ('.jpg',), cache).files) == 3
     settle(root)
     list_folder(str(root), ('.jpg',), cache)
     (root / 'a/1.jpg').unlink()
-    assert list(list_folder(str(root), ('.jpg',), cache)) == ['b/2.jpg', 'b/ü.jpg']
+    assert list(list_folder(str(root), ('.jpg',), cache).files) == ['b/2.jpg', 'b/ü.jpg']
 
 
 def test_a_fresh_change_is_never_hidden_by_the_cache(tmp_path):
@@ -134,7 +135,7 @@ def test_a_fresh_change_is_never_hidden_by_the_cache(tmp_path):
     list_folder(str(root), ('.jpg',), cache)
     touch(root, 'a/2.jpg')
     os.utime(root / 'a', ns=(mtime, mtime))
-    assert len(list_folder(str(root), ('.jpg',), cache)) == 2
+    assert len(list_folder(str(root), ('.jpg',), cache).files) == 2
 
 
 def test_what_was_unreadable_is_tried_again_despite_the_index(tmp_path, monkeypatch, unreadable):
@@ -142,9 +143,9 @@ def test_what_was_unreadable_is_tried_again_despite_the_index(tmp_path, monkeypa
     touch(root, 'a/1.jpg', 'b/2.jpg')
     settle(root)
     unreadable(root / 'b')
-    assert list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg']
+    assert list(list_folder(str(root), ('.jpg',), cache).files) == ['a/1.jpg']
     monkeypatch.undo()  # a change of permissions leaves the modification time as it is
-    assert list(list_folder(str(root), ('.jpg',), cache)) == ['a/1.jpg', 'b/2.jpg']
+    assert list(list_folder(str(root), ('.jpg',), cache).files) == ['a/1.jpg', 'b/2.jpg']
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 not really', b'\x80\x04N.'])
@@ -152,7 +153,7 @@ def test_damaged_index_is_made_again(tmp_path, content):
     root, cache = tmp_path / 'images', tmp_path / 'index.npz'
     touch(root, 'a/1.jpg')
     cache.write_bytes(content)
-    assert len(list_folder(str(root), ('.jpg',), cache)) == 1
+    assert len(list_folder(str(root), ('.jpg',), cache).files) == 1
     assert len(FolderListing.load(cache, ('.jpg',)).files) == 1
 
 
@@ -170,7 +171,7 @@ def test_unwritable_cache_is_done_without(tmp_path):
     root = tmp_path / 'images'
     touch(root, 'a/1.jpg')
     (tmp_path / 'file').write_bytes(b'')
-    assert len(list_folder(str(root), ('.jpg',), tmp_path / 'file' / 'index.npz')) == 1
+    assert len(list_folder(str(root), ('.jpg',), tmp_path / 'file' / 'index.npz').files) == 1
 
 
 def test_a_million_paths_are_small_and_shared():

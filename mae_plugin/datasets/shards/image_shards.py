@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mae_plugin.datasets.cache import cache_folder, digest
 from mae_plugin.datasets.image_dataset import ImageDataset
 from mae_plugin.datasets.image_folder import EXTENSIONS
-from mae_plugin.datasets.path_list import cache_folder, digest
 from mae_plugin.datasets.shards.shard_index import ShardIndex
 from mae_plugin.datasets.shards.shard_store import (
     ShardStore,

@@ -4,12 +4,14 @@ import contextlib
 import os
 import tarfile
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
+from mae_plugin.datasets import left_out
 from mae_plugin.datasets.array_file import load_arrays, save_arrays
 from mae_plugin.datasets.path_list import PathList
 
@@ -23,6 +25,7 @@ _ARRAYS = (
     'data',
     'label',
 )
+_BESIDE = ('.cls', '.txt', '.json')  # labels, captions and facts of an image
 
 
 class ShardIndex:
@@ -91,11 +94,12 @@ class ShardIndex:
         """
         names, offsets = bytearray(), array('q', [0])
         shard_of, data, label, sizes = array('i'), array('q'), array('i'), array('q')
+        others: Counter[str] = Counter()
         for number, file in enumerate(files):
             first = len(label)
             key_labels: dict[str, int] = {}
             keys = []
-            for name, begin, size, text in _members(file, suffixes):
+            for name, begin, size, text in _members(file, suffixes, others):
                 key = sample_name(name)
                 if text is not None:
                     key_labels[key] = int(text) if text.strip().isdigit() else -1
@@ -109,6 +113,7 @@ class ShardIndex:
             for position, key in enumerate(keys, first):
                 label[position] = key_labels.get(key, -1)
             sizes.append(os.path.getsize(file))
+        left_out.tell('shards', len(label), others)
         return cls(
             PathList.of(shards),
             np.array(sizes, np.int64),
@@ -170,8 +175,11 @@ def sample_name(member: str) -> str:
     return folder + slash + name.partition('.')[0]
 
 
-def _members(file: str, suffixes: tuple[str, ...]):
-    """Yield (name, offset, size, None) of images and (name, offset, size, text) of labels."""
+def _members(file: str, suffixes: tuple[str, ...], others: Counter[str]):
+    """Yield (name, offset, size, None) of images and (name, offset, size, text) of labels.
+
+    All else is counted by suffix in ``others``, but for what webdataset puts beside images.
+    """
     try:
         with tarfile.open(file, 'r:') as tar:
             for member in tar:
@@ -189,5 +197,7 @@ def _members(file: str, suffixes: tuple[str, ...]):
                     yield member.name, member.offset_data, member.size, text
                 elif lower.endswith(suffixes):
                     yield member.name, member.offset_data, member.size, None
+                elif not lower.endswith(_BESIDE):
+                    others[os.path.splitext(lower)[1]] += 1
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f'shard {file} is no whole, uncompressed tar file ({error})') from error

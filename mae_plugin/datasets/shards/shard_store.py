@@ -16,8 +16,8 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from mmengine.logging import print_log
 
+from mae_plugin.datasets.cache import digest
 from mae_plugin.datasets.decoding.raw_image import BadImageError
-from mae_plugin.datasets.path_list import digest
 from mae_plugin.files import locked, open_to_read, read_at
 
 _OPEN_FILES = 64
