@@ -10,6 +10,9 @@ Score: depends on your data; compare with scratch_vit-b_300e_in1k.py on the same
 
 _base_ = './finetune_vit-b_mae_100e_in1k.py'
 
+# A set may be smaller than a batch.
+train_dataloader = dict(drop_last=False)
+
 # Whatever the number of classes, top-5 may not exist.
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator

@@ -26,13 +26,26 @@ model = dict(
     ),
     neck=dict(in_channels=1280),
 )
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        layer_decay_rate=0.9,
+        # detectron2's H has no exception from weight decay: norms and positions decay too.
+        custom_keys={'_delete_': True, '.': dict(decay_mult=1.0)},
+    )
+)
 
-# 100 epochs -> 75
+# 100 epochs -> 75, with everything that counts updates; 187.5 of warm-up.
 updates = _base_.updates * 3 // 4
+warmup = round(_base_.warmup * 3 / 4)
 train_cfg = dict(max_iters=updates * _base_.accumulate)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=_base_.warmup),
+    dict(
+        type='LinearLR',
+        start_factor=0.001,
+        by_epoch=False,
+        begin=0,
+        end=warmup * _base_.accumulate,
+    ),
     dict(
         type='MultiStepLR',
         by_epoch=False,

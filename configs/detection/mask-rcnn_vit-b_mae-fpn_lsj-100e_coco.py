@@ -32,7 +32,9 @@ model = dict(
     roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
 )
 
-optim_wrapper = dict(optimizer=dict(lr=8e-5), paramwise_cfg=dict(layer_decay_rate=None))
+optim_wrapper = dict(
+    optimizer=dict(lr=8e-5), paramwise_cfg=dict(layer_decay_rate=None, custom_keys=None)
+)
 # A quarter of an epoch of warm-up: 0.25 x 118,000 / 64 steps.
 warmup = 461 * _base_.accumulate
 param_scheduler = [

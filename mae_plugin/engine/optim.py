@@ -88,7 +88,7 @@ class ViTOptimWrapperConstructor:
             )
         self.layer_decay_rate: float | None = options.get('layer_decay_rate')
         self.decay_tokens: bool = options.get('decay_tokens', False)
-        self.custom_keys: dict[str, dict] = options.get('custom_keys', {})
+        self.custom_keys: dict[str, dict] = options.get('custom_keys') or {}
         rate = self.layer_decay_rate
         if rate is not None and not 0 < rate <= 1:
             raise ValueError(f'layer_decay_rate={rate} must be in (0, 1], or None for none')

@@ -179,10 +179,11 @@ def test_trains_with_accumulation_and_grouped_kernels(kernel):
     optim_wrapper.initialize_count_status(model, 0, 2)
     for half in images.chunk(2):
         with optim_wrapper.optim_context(model):
-            loss = model(half).square().mean()
+            loss = model(half).pow(3).mean()
         optim_wrapper.update_params(loss)
 
-    reference(images).square().mean().backward()
+    # Not the square: it is the same for every normalised token, and its gradient noise.
+    reference(images).pow(3).mean().backward()
     trained = {n: p for n, p in reference.named_parameters() if p.requires_grad}
     nn.utils.clip_grad_norm_([p for p in trained.values() if p.grad is not None], 1.0)
     groups = [

@@ -43,6 +43,8 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
+    # As the official code: an epoch of ImageNet has 1251 iterations of 1024.
+    drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(

@@ -4,7 +4,6 @@ _base_ = './imagenet_finetune.py'
 
 train_dataloader = dict(
     batch_size=2048,
-    drop_last=True,
     dataset=dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
