@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mae_plugin.compat import require_torch
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import unpatchify
 from mae_plugin.registry import MODELS
@@ -58,6 +59,7 @@ class MAE(BaseModel):
 
     Raises:
         ValueError: If parts do not fit each other.
+        UserError: If ``compile`` is asked of a torch older than 2.4.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class MAE(BaseModel):
         # Of the class, not of this instance: copies of the model then run their own weights.
         self._masked_loss = type(self).masked_loss
         if compile:
+            require_torch('2.4', 'compile of a MAE')
             options = compile if isinstance(compile, dict) else {}
             self._masked_loss = torch.compile(self._masked_loss, fullgraph=True, **options)
 

@@ -77,7 +77,8 @@ class ReconstructionHead(BaseModule):
         """
         with _full_precision(images.device.type):
             target = self.target(images, ids)
-            predictions = predictions.float()
+            # float32, or float64 of a model in that.
+            predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
             if getattr(self.target, 'is_classification', False):
                 return F.cross_entropy(predictions.flatten(0, 1), target.flatten())
             if target.shape != predictions.shape:

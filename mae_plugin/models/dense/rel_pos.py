@@ -57,7 +57,7 @@ def axis_biases(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: Grid) -> 
 def one_hot_coordinates(grid: Grid, prefix: int, like: Tensor) -> Tensor:
     """Row and column of each key, (P + h·w, h + w) with ``like``'s dtype; zeros for a prefix."""
     h, w = grid
-    eye_h, eye_w = (torch.eye(n, dtype=like.dtype, device=like.device) for n in grid)
+    eye_h, eye_w = (torch.eye(n, device=like.device).to(like.dtype) for n in grid)
     codes = torch.cat([eye_h.repeat_interleave(w, dim=0), eye_w.repeat(h, 1)], dim=1)
     return F.pad(codes, (0, 0, prefix, 0))
 
