@@ -16,8 +16,10 @@ from pathlib import Path
 # A clone works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mae_plugin.cli.batch_options import add_batch_arguments, batch_request
 from mae_plugin.cli.block_imports import block_imports
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
+from mae_plugin.errors import UserError
 
 
 def parse_args() -> Namespace:
@@ -27,6 +29,7 @@ def parse_args() -> Namespace:
     )
     parser.add_argument('config', help='config file')
     add_common_arguments(parser)
+    add_batch_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -98,6 +101,11 @@ def main() -> None:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
             set_precision(cfg, args.amp)
+            if args.amp == 'float16' and get_device() in ('cpu', 'mps'):
+                raise UserError(
+                    f'--amp float16 needs a GPU, and the device here is {get_device()!r}: train '
+                    'with --amp float32'
+                )
             if args.amp == 'bfloat16' and not supports_bfloat16(get_device()):
                 print(
                     f'warning: --amp bfloat16: the device here ({get_device()}) has it not, or '
@@ -106,13 +114,13 @@ def main() -> None:
                 )
         if args.auto_scale_lr:
             if not cfg.get('auto_scale_lr'):
-                raise ValueError(
+                raise UserError(
                     f'--auto-scale-lr: {args.config} has no `auto_scale_lr`; add '
                     'auto_scale_lr=dict(base_batch_size=...) to it'
                 )
             cfg.auto_scale_lr.enable = True
-        runner = build_runner(cfg, resume=args.resume, pretrained=args.pretrained)
         with cpu_tuning() if tuned else nullcontext():
+            runner = build_runner(cfg, args.resume, args.pretrained, batch=batch_request(args))
             runner.train()
 
 

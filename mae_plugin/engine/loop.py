@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
@@ -108,9 +109,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         Raises:
             ValueError: If the global batch or the epoch's length has changed.
         """
-        sampler = self.dataloader.sampler
         now = dict(
-            global_batch=getattr(sampler, 'global_batch', None),
+            global_batch=images_of_iteration(self.dataloader),
             epoch_length=len(self.dataloader),
         )
         hub = self.runner.message_hub
@@ -128,6 +128,14 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 'the checkpoint; start a new run from its weights with load_from'
             )
         hub.update_info_dict(now)
+
+
+def images_of_iteration(loader: DataLoader) -> int | None:
+    """Images of an iteration over all processes; None where a loader does not tell."""
+    size = loader.batch_size
+    if size is None:
+        size = getattr(loader.batch_sampler, 'batch_size', None)
+    return None if size is None else size * get_world_size()
 
 
 def _is_stream_sampler(kind: str | type) -> bool:

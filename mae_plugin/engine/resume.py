@@ -3,14 +3,21 @@
 import logging
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.logging import print_log
 
 from mae_plugin.checkpoint.safe_load import safe_load
+from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, find_damage
 
 # How long a network disk may take to show one machine what another has written, in seconds.
@@ -34,7 +41,7 @@ def agree_on_resume(resume: str, cfg: Config) -> str | None:
     answer: list[Any] = [None]
     if is_main_process():
         try:
-            answer[0] = resolve_resume(resume, cfg.work_dir, trust=_trusts_checkpoints(cfg))
+            answer[0] = resolve_resume(resume, cfg.work_dir, trust=trusts_checkpoints(cfg))
         except (ValueError, OSError) as error:
             answer[0] = error
     broadcast_object_list(answer)
@@ -68,9 +75,52 @@ def _appears(path: Path) -> bool:
     return True
 
 
-def _trusts_checkpoints(cfg: Config) -> bool:
+def trusts_checkpoints(cfg: Config) -> bool:
+    """Whether the user lets a run's checkpoints be unpickled, code included."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     return bool(hook.get('trust_checkpoints'))
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """The batch of a run as its checkpoint tells it; None is what it does not tell.
+
+    Attributes:
+        images: To an iteration, over all processes.
+        counts: Iterations to a step of the optimizer.
+        scaled: Whether the learning rate follows the batch.
+    """
+
+    images: int | None
+    counts: int | None
+    scaled: bool | None
+
+
+def read_batch(path: str | Path, trust: bool = False) -> StoredBatch:
+    """Read which batch a checkpoint's run has.
+
+    Args:
+        path: A checkpoint from which a run can go on.
+        trust: Unpickle everything, code included.
+    """
+    content = safe_load(_files(Path(path))[0], trust=trust, mmap=True)
+    hub = (content.get('message_hub') or {}).get('runtime_info') or {}
+    text = (content.get('meta') or {}).get('cfg')
+    try:
+        config = literal_config(text) if isinstance(text, str) else {}
+    except ValueError:
+        config = {}  # it holds code, which is not run
+    images = hub.get('global_batch')
+    if images is None and 'train_dataloader' in config:
+        # Checkpoints from before this was stored: of as many processes as this run.
+        own = config['train_dataloader'].get('batch_size')
+        images = own and own * get_world_size()
+    wrapper, scaling = config.get('optim_wrapper'), config.get('auto_scale_lr')
+    return StoredBatch(
+        images=images,
+        counts=wrapper.get('accumulative_counts', 1) if wrapper else None,
+        scaled=bool(scaling.get('enable')) if scaling else None,
+    )
 
 
 def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:

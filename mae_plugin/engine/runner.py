@@ -4,20 +4,27 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils import to_2tuple
 
 from mae_plugin.checkpoint.safe_load import use_safe_loading
 from mae_plugin.geometry import patch_grid
 
-from .hooks import ScheduleHook, StartingWeightsHook
+from .accumulation import check_accumulation, scale_for_accumulation
+from .batch_choice import BatchRequest, choose_batch
+from .batch_probe import count_neighbours
+from .hooks import BatchHook, ProgressHook, ScheduleHook, StartingWeightsHook
 from .launch import prepare_launch
-from .resume import agree_on_resume
+from .loaders import check_epoch, settle_loaders
+from .machine import usable_cores
+from .resume import agree_on_resume, read_batch, trusts_checkpoints
 
 # Toolboxes by their scope, and our extra that installs each.
 _HOSTS = {'mmdet': 'det', 'mmseg': 'seg', 'mmpretrain': 'cls'}
@@ -28,6 +35,7 @@ def build_runner(
     resume: str | None = None,
     pretrained: str | None = None,
     load_from: str | None = None,
+    batch: BatchRequest | None = None,
 ) -> Runner:
     """Build the runner of a config, of ours or of a host's model.
 
@@ -40,11 +48,12 @@ def build_runner(
         pretrained: File with the weights to start from, in any format that
             :mod:`mae_plugin.checkpoint` knows. The trunk adapts them while loading.
         load_from: Checkpoint of the whole model, for evaluation.
+        batch: What to do about the batch; None leaves it to the config.
 
     Raises:
         FileNotFoundError: There is no file ``pretrained`` or ``resume``.
-        ValueError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, the
-            device lacks the precision, or the images do not fit the model.
+        ValueError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, no
+            batch fits, or the images do not fit the model.
     """
     if resume and pretrained:
         raise ValueError('--resume goes on with a run, --pretrained starts one: give one of them')
@@ -54,18 +63,24 @@ def build_runner(
     _check_host(cfg.get('default_scope'))
     use_safe_loading()
     _check_schedule(cfg)
+    notes: list[str] = []
     if not load_from:
-        _check_accumulation(cfg)
-        _check_precision(cfg)
-        scale_for_accumulation(cfg)
+        check_accumulation(cfg)
+        notes = _settle_precision(cfg)
     _check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
     _compile_loss(cfg)
-    _pin_for_devices(cfg)
     prepare_launch(cfg)
+    batch = batch or BatchRequest()
+    settle_loaders(cfg, usable_cores() // count_neighbours() if batch.limit_workers else None)
     cfg.load_from = load_from or pretrained or cfg.get('load_from')
+    began = None
     if resume:
         checkpoint = agree_on_resume(resume, cfg)
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
+        began = read_batch(checkpoint, trusts_checkpoints(cfg)) if checkpoint else None
+    notes.append(choose_batch(cfg, batch, began))
+    if not load_from:
+        scale_for_accumulation(cfg)
     if cfg.load_from:
         _replace_weights(cfg, pretrained)
     is_flexible = 'runner_type' in cfg
@@ -75,18 +90,13 @@ def build_runner(
         fit = not (cfg.get('resume') or load_from or is_flexible)
         runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
     runner.register_hook(ScheduleHook())
+    runner.register_hook(BatchHook())
+    runner.register_hook(ProgressHook())
+    for note in filter(None, notes):
+        runner.logger.info(note)
+    if not load_from and cfg.get('train_dataloader'):
+        check_epoch(runner.train_dataloader)
     return runner
-
-
-def scale_for_accumulation(cfg: Config) -> None:
-    """Let the learning rate follow the true global batch when gradients are accumulated.
-
-    mmengine scales by batch size and processes alone; here ``accumulative_counts`` counts too.
-    """
-    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    scaling = cfg.get('auto_scale_lr')
-    if counts > 1 and scaling and scaling.get('enable'):
-        scaling.base_batch_size = scaling.base_batch_size / counts
 
 
 def _check_host(scope: str | None) -> None:
@@ -114,15 +124,6 @@ def _replace_weights(cfg: Config, pretrained: str | None) -> None:
             return
     if any(init.get('type') == 'Pretrained' for init in inits):
         backbone['init_cfg'] = [init for init in inits if init.get('type') != 'Pretrained'] or None
-
-
-def _pin_for_devices(cfg: Config) -> None:
-    """Leave pinned memory out where there is no device to copy to: torch would warn each epoch."""
-    if get_device() != 'cpu':
-        return
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if (cfg.get(loader) or {}).get('pin_memory'):
-            cfg[loader].pin_memory = False
 
 
 def _compile_loss(cfg: Config) -> None:
@@ -162,15 +163,18 @@ def _shorter_warm_up(max_epochs: int, index: int) -> str:
     return f'{do} with --cfg-options {first * (index > 0)}param_scheduler.{index}.begin={end}'
 
 
-def _check_precision(cfg: Config) -> None:
-    """Refuse mmengine's mixed precision where it would fail on an assertion."""
-    wrapper = cfg.get('optim_wrapper') or {}
+def _settle_precision(cfg: Config) -> list[str]:
+    """Train in float32 where mmengine's mixed precision would fail on an assertion; say so."""
+    wrapper: Any = cfg.get('optim_wrapper') or {}
     device = get_device()
-    if wrapper.get('type') == 'AmpOptimWrapper' and device in ('cpu', 'mps'):
-        raise ValueError(
-            f'{wrapper.get("dtype") or "float16"} needs a GPU with AmpOptimWrapper, and the '
-            f'device here is {device!r}: train with --amp float32'
-        )
+    kind = wrapper.get('type', 'OptimWrapper')
+    kind = kind if isinstance(kind, type) else OPTIM_WRAPPERS.get(kind)
+    if device not in ('cpu', 'mps') or not kind or not issubclass(kind, AmpOptimWrapper):
+        return []
+    precision = wrapper.pop('dtype', None) or 'float16'
+    wrapper.pop('loss_scale', None)
+    wrapper.type = 'OptimWrapper'
+    return [f'{precision} needs a GPU, and the device here is {device!r}: training in float32']
 
 
 def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> None:
@@ -189,16 +193,6 @@ def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> No
         logger='current',
         level=logging.WARNING,
     )
-
-
-def _check_accumulation(cfg: Config) -> None:
-    """Refuse a number of accumulated batches that mmengine would fail on with an assertion."""
-    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    if not isinstance(counts, int) or counts < 1:
-        raise ValueError(
-            f'optim_wrapper.accumulative_counts={counts} must be a whole number of batches, 1 '
-            'or more; 1 makes a step of each'
-        )
 
 
 def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:

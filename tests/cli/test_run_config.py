@@ -12,7 +12,7 @@ from mae_plugin.cli.run_config import (
 )
 from mae_plugin.datasets import ImageFolder, stack_collate
 from mae_plugin.datasets.bad_images import BadImages
-from mae_plugin.engine.runner import scale_for_accumulation
+from mae_plugin.engine.accumulation import scale_for_accumulation
 
 
 @pytest.mark.parametrize(

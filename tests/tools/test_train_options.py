@@ -47,22 +47,28 @@ def test_an_unknown_precision_names_the_known_ones(parsed, capsys):
     assert "'fp16'" in (error := capsys.readouterr().err) and 'float16' in error
 
 
-@pytest.mark.parametrize(
-    'args, options',
-    [(['--amp', 'float16'], []), ([], ['optim_wrapper.type=AmpOptimWrapper'])],
-    ids=['asked for', 'of the config'],
-)
-def test_float16_needs_a_gpu(monkeypatch, capsys, tmp_path, args, options):
-    monkeypatch.setattr('mae_plugin.engine.runner.get_device', lambda: 'cpu')
+def test_float16_that_is_asked_for_needs_a_gpu(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
     images = write_images(tmp_path / 'images', 2)
     with pytest.raises(SystemExit) as stop:
         train(
-            monkeypatch, tiny_config(tmp_path / 'tiny.py'), images, tmp_path / 'run', *args,
-            options=options,
+            monkeypatch, tiny_config(tmp_path / 'tiny.py'), images, tmp_path / 'run',
+            '--amp', 'float16',
         )  # fmt: skip
     assert stop.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if 'error' in line]
-    assert line.startswith('error: float16 needs a GPU') and '--amp float32' in line
+    assert line.startswith('error: --amp float16 needs a GPU') and '--amp float32' in line
+
+
+def test_float16_of_a_config_becomes_float32_on_a_cpu(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr('mae_plugin.engine.runner.get_device', lambda: 'cpu')
+    images = write_images(tmp_path / 'images', 2)
+    options = ['optim_wrapper.type=AmpOptimWrapper', 'log_level=INFO']
+    train(
+        monkeypatch, tiny_config(tmp_path / 'tiny.py'), images, tmp_path / 'run', options=options
+    )
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+    assert "float16 needs a GPU, and the device here is 'cpu'" in capsys.readouterr().out
 
 
 def test_a_run_in_float32_instead(monkeypatch, tmp_path):

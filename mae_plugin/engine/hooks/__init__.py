@@ -2,12 +2,14 @@
 
 from .bad_images import BadImagesHook
 from .band_visualization import BandVisualizationHook
+from .batch import BatchHook
 from .checkpoint import CheckpointHook
 from .exact_resume import ExactResumeHook
 from .monitor import MonitorHook
 from .non_finite import NonFiniteGuard
 from .pca_fit import PCAFitHook
 from .preemption import PreemptionHook
+from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
 from .schedule import ScheduleHook
 from .starting_weights import StartingWeightsHook
