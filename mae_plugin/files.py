@@ -8,6 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from mae_plugin.errors import UserError
+
+ARCHIVES = ('.zip', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
+
 
 def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole.
@@ -94,3 +98,21 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
         return os.pread(descriptor, size, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.read(descriptor, size)
+
+
+def refuse_file(folder: str) -> None:
+    """Refuse a file, such as an archive of pictures, where a folder is wanted.
+
+    Raises:
+        UserError: If it is a file; it says how a folder becomes of it.
+    """
+    file = folder.rstrip(os.sep)
+    if not os.path.isfile(file):
+        return
+    if file.lower().endswith('.tar'):
+        way = 'unpack it, or read it as a shard (configs/pretrain/scale_out/README.md)'
+    elif file.lower().endswith(ARCHIVES):
+        way = 'unpack it, and give the folder that comes out'
+    else:
+        way = f'give the folder that it lies in, {os.path.dirname(os.path.abspath(file))!r}'
+    raise UserError(f'{file!r} is a file, where a folder of images is wanted: {way}')

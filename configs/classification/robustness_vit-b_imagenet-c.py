@@ -31,7 +31,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 test_dataloader = dict(
-    dataset=dict(data_root=data_root, data_prefix='', pipeline=test_pipeline),
+    dataset=dict(data_root=data_root, data_prefix='', classes=None, pipeline=test_pipeline),
 )
 # Which class a folder's name stands for is read off ImageNet's own folders.
 test_evaluator = dict(

@@ -22,7 +22,7 @@ optim_wrapper = None
 param_scheduler = None
 val_evaluator = None
 
-test_dataloader = dict(dataset=dict(data_root=data_root, data_prefix=''))
+test_dataloader = dict(dataset=dict(data_root=data_root, data_prefix='', classes=None))
 # Which class a folder's name stands for is read off ImageNet's own folders.
 test_evaluator = dict(
     _delete_=True,

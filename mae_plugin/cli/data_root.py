@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mae_plugin.errors import UserError
+from mae_plugin.files import refuse_file
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -13,7 +16,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Where else a config holds paths of its data.
 _USERS = ('val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks')
 # mmpretrain's datasets that take folders for classes.
-_MMPRETRAIN = ('CustomDataset', 'ImageNet', 'ImageNet21k')
+MMPRETRAIN = ('CustomDataset', 'ImageNet', 'ImageNet21k')
 
 
 def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) -> None:
@@ -29,18 +32,22 @@ def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) 
         loaders: Those that the run uses: what they lack is told.
 
     Raises:
-        ValueError: If a loader's folder of class folders is missing: the whole of ``folder`` would
-            mix training and validation, or take these two for the classes.
+        UserError: If ``folder`` is a file; if a loader's folder of class folders is missing: the
+            whole of ``folder`` would mix training and validation, or take these two for the
+            classes.
     """
-    move = _mover([_dataset(cfg, name)[1].get('data_root') for name in LOADERS], folder)
+    uses_shards = any('shards' in dataset_of(cfg, name)[1] for name in LOADERS)
+    if not uses_shards:
+        refuse_file(folder)
+    move = _mover([dataset_of(cfg, name)[1].get('data_root') for name in LOADERS], folder)
     for name in (*LOADERS, *_USERS):
         if cfg.get(name):
             cfg[name] = _replace(cfg[name], move)
     for name in LOADERS:
-        place, dataset = _dataset(cfg, name)
+        place, dataset = dataset_of(cfg, name)
         if not dataset:
             continue
-        prefix = _prefix(dataset)
+        prefix = prefix_of(dataset)
         is_there = (Path(folder) / prefix).is_dir()
         if 'shards' in dataset:
             shards = str(Path(folder) / prefix) if is_there else folder
@@ -49,7 +56,7 @@ def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) 
             dataset.data_root = folder
         if is_there:
             continue
-        if not _has_class_folders(cfg, dataset):
+        if not has_class_folders(cfg, dataset):
             if not isinstance(dataset.get('data_prefix', ''), str):
                 continue  # a host's dataset of several folders
             if 'shards' not in dataset:
@@ -63,55 +70,14 @@ def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) 
                 )
         elif name in loaders:
             without = ', or --no-validate' if name == 'val_dataloader' else ''
-            raise ValueError(
+            raise UserError(
                 f'--data-root {folder} has no folder {prefix!r} with one sub-folder for each '
                 f'class, which {name} needs: make it, or name yours with '
                 f'--cfg-options {place}.data_prefix=NAME{without}'
             )
 
 
-def follow_classes(cfg: 'Config', folder: str) -> None:
-    """Give a classifier as many classes as the training images of ``folder`` have sub-folders.
-
-    Where only the validation images are there, these count. Only for data that is labelled by its
-    folders; annotation files name their own labels.
-    """
-    model: Any = cfg.get('model') or {}
-    if model.get('type') not in ('ImageClassifier', 'mmpretrain.ImageClassifier'):
-        return
-    for name in ('train_dataloader', 'val_dataloader'):
-        _, dataset = _dataset(cfg, name)
-        images = Path(folder) / _prefix(dataset)
-        if not dataset or dataset.get('ann_file') or not images.is_dir():
-            continue
-        classes = sum(entry.is_dir() and entry.name[0] != '.' for entry in images.iterdir())
-        if classes:
-            model.head.num_classes = classes
-            if 'data_preprocessor' in model:
-                model.data_preprocessor.num_classes = classes
-            return
-
-
-def refuse_hidden_classes(cfg: 'Config', loaders: Sequence[str] = LOADERS) -> None:
-    """Refuse a hidden folder among class folders: mmpretrain takes it for a class.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    for name in loaders:
-        _, dataset = _dataset(cfg, name)
-        images = Path(dataset.get('data_root') or '') / _prefix(dataset)
-        if _kind(dataset) not in _MMPRETRAIN or not _has_class_folders(cfg, dataset):
-            continue
-        for entry in sorted(images.iterdir()) if images.is_dir() else ():
-            if entry.name.startswith('.') and entry.is_dir():
-                raise ValueError(
-                    f'{entry} is a hidden folder among the class folders, which mmpretrain would '
-                    'take for a class, shifting all labels: remove it'
-                )
-
-
-def _dataset(cfg: 'Config', name: str) -> tuple[str, Any]:
+def dataset_of(cfg: 'Config', name: str) -> tuple[str, Any]:
     """The dataset of a loader inside its wrappers, and where in the config it stands."""
     place = f'{name}.dataset'
     dataset: Any = (cfg.get(name) or {}).get('dataset') or {}
@@ -120,22 +86,22 @@ def _dataset(cfg: 'Config', name: str) -> tuple[str, Any]:
     return place, dataset
 
 
-def _has_class_folders(cfg: 'Config', dataset: Any) -> bool:
+def has_class_folders(cfg: 'Config', dataset: Any) -> bool:
     """Whether sub-folders of the images are their labels."""
     if dataset.get('ann_file'):
         return False
-    if _kind(dataset) == 'ImageFolder':
-        pretraining = _kind(cfg.get('model') or {}) == 'MAE'
+    if kind_of(dataset) == 'ImageFolder':
+        pretraining = kind_of(cfg.get('model') or {}) == 'MAE'
         return dataset.get('labels', 'auto') is not False and not pretraining
-    return _kind(dataset) in _MMPRETRAIN and dataset.get('with_label', True)
+    return kind_of(dataset) in MMPRETRAIN and dataset.get('with_label', True)
 
 
-def _kind(config: Any) -> str:
+def kind_of(config: Any) -> str:
     """The ``type`` of a config without its scope."""
     return str(config.get('type', '')).rpartition('.')[2]
 
 
-def _prefix(dataset: Any) -> str:
+def prefix_of(dataset: Any) -> str:
     """Folder of a dataset's images or shards below its root."""
     if isinstance(dataset.get('shards'), str):
         return os.path.basename(dataset.shards)

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mae_plugin.cli.data_root import LOADERS, follow_classes, refuse_hidden_classes, set_data_root
+from mae_plugin.cli.class_folders import (
+    follow_classes,
+    refuse_hidden_classes,
+    refuse_shifted_classes,
+)
+from mae_plugin.cli.data_root import LOADERS, set_data_root
 from mae_plugin.shipped import config_path
 
 if TYPE_CHECKING:
@@ -76,8 +81,9 @@ def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
         cfg.work_dir = f'work_dirs/{Path(args.config).stem}'
     if args.data_root:
         set_data_root(cfg, args.data_root, loaders)
-        follow_classes(cfg, args.data_root)
+        follow_classes(cfg, args.data_root, getattr(args, 'checkpoint', None))
     refuse_hidden_classes(cfg, loaders)
+    refuse_shifted_classes(cfg, loaders)
     return cfg
 
 

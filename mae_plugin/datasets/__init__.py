@@ -1,5 +1,6 @@
 """See mae_plugin.registry: importing this package registers its parts."""
 
+from mae_plugin.datasets.clipped_crop import RandomClippedCrop
 from mae_plugin.datasets.collate import stack_collate
 from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.image_folder import ImageFolder
@@ -22,6 +23,7 @@ __all__ = [
     'LoadRandomResizedCrop',
     'LoadResizeCenterCrop',
     'PackInputs',
+    'RandomClippedCrop',
     'StreamSampler',
     'stack_collate',
 ]

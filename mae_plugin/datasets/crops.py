@@ -1,6 +1,7 @@
 """Crop boxes, and the resize that makes images of them."""
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,13 @@ from mae_plugin.compat import as_uint16
 
 Box = tuple[int, int, int, int]
 """A crop as (top, left, height, width)."""
+
+
+class SupportsRandom(Protocol):
+    """What draws uniform numbers from [0, 1)."""
+
+    def random(self) -> float:
+        """The next number."""
 
 
 def random_resized_box(
@@ -46,6 +54,37 @@ def random_resized_box(
     aspect = min(max(width / height, ratio[0]), ratio[1])
     w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def clipped_box(
+    rng: SupportsRandom,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Box:
+    """Draw a crop by the law of MAE's official linear probing (its ``util/crop.py``).
+
+    Area and aspect ratio are drawn once, as :func:`random_resized_box` draws them; a side that is
+    longer than the image's is cut to it, and the box is placed uniformly. Such crops are larger
+    than torchvision's, and more of them are wider or higher than ``ratio`` allows.
+
+    Args:
+        rng (SupportsRandom): Source of randomness: a NumPy generator, or ``numpy.random``.
+        height (int): Height of the image.
+        width (int): Width of the image.
+        scale (tuple[float, float]): Least and greatest area fraction.
+        ratio (tuple[float, float]): Least and greatest aspect ratio.
+
+    Returns:
+        tuple[int, int, int, int]: Top, left, height and width.
+    """
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * rng.random())
+    aspect = math.exp(low + (high - low) * rng.random())
+    w = min(width, max(1, round(math.sqrt(area * aspect))))
+    h = min(height, max(1, round(math.sqrt(area / aspect))))
+    return int(rng.random() * (height - h + 1)), int(rng.random() * (width - w + 1)), h, w
 
 
 def decode_scale(box: Box, size: tuple[int, int], limit: int) -> int:

@@ -11,9 +11,9 @@ from mae_plugin.datasets import left_out
 from mae_plugin.datasets.cache import cache_folder, digest
 from mae_plugin.datasets.folder_listing import is_folder, list_folder
 from mae_plugin.datasets.image_dataset import ImageDataset
-from mae_plugin.datasets.left_out import ARCHIVES
 from mae_plugin.datasets.path_list import PathList
 from mae_plugin.errors import UserError
+from mae_plugin.files import refuse_file
 from mae_plugin.registry import DATASETS
 
 EXTENSIONS = (
@@ -39,7 +39,8 @@ class ImageFolder(ImageDataset):
             least two classes; True, or ``classes``, demands it; False leaves the labels out.
         classes (Sequence[str] | str, optional): Class names in label order; or the folder below
             ``data_root`` whose sub-folders, sorted, are the classes: ``'train'``, so that every
-            split has the labels of training. Defaults to the images' own top-level folders.
+            split has the labels of training (not looked up beside an ``ann_file``). Defaults to
+            the images' own top-level folders.
         pipeline (Sequence[dict]): Transforms, see :class:`ImageDataset`.
         seed (int, optional): See :class:`ImageDataset`.
         extensions (Sequence[str]): Endings of image files, in any case.
@@ -72,7 +73,12 @@ class ImageFolder(ImageDataset):
             folder = folder.get('img_path', '')
         self.root = os.path.join(data_root, folder)
         if not os.path.isdir(self.root):
-            raise UserError(_no_folder(self.root, data_root))
+            for path in (self.root, data_root):
+                refuse_file(path)
+            raise UserError(
+                f'image folder {self.root!r} does not exist; name yours with --data-root DIR, or '
+                f'run "make demo" for a first run without any data'
+            )
         if labels not in (True, False, 'auto'):
             raise UserError(f"labels={labels!r} must be True, False or 'auto'")
         others: dict[str, int] = {}
@@ -80,7 +86,8 @@ class ImageFolder(ImageDataset):
             self.paths, self.labels = _read_ann_file(os.path.join(data_root, ann_file))
         else:
             suffixes = tuple(sorted(extension.lower() for extension in extensions))
-            listing = list_folder(self.root, suffixes, _cache_path(index_cache, self.root))
+            cache = _cache_path(index_cache, self.root, suffixes)
+            listing = list_folder(self.root, suffixes, cache)
             self.paths, self.labels, others = listing.files, None, listing.left_out
         if not len(self.paths):
             but = f', but has {left_out.describe(others)}' if others else ''
@@ -90,7 +97,7 @@ class ImageFolder(ImageDataset):
             )
         left_out.tell(self.root.rstrip(os.sep), len(self.paths), others)
         if isinstance(classes, str):
-            classes = class_folders(os.path.join(data_root, classes))
+            classes = None if ann_file else class_folders(os.path.join(data_root, classes))
         if not labels:
             self.labels = None
         elif not ann_file:
@@ -140,27 +147,6 @@ class ImageFolder(ImageDataset):
         return located
 
 
-def _no_folder(*paths: str) -> str:
-    """What is wrong with the first path, which is no folder: it, or one it begins with, a file."""
-    for path in paths:
-        file = path.rstrip(os.sep)
-        if os.path.isfile(file):
-            return f'{file!r} is a file, where a folder of images is wanted: {_unfold(file)}'
-    return (
-        f'image folder {paths[0]!r} does not exist; name yours with --data-root DIR, or '
-        f'run "make demo" for a first run without any data'
-    )
-
-
-def _unfold(file: str) -> str:
-    """How a file becomes a folder of images."""
-    if file.lower().endswith('.tar'):
-        return 'unpack it, or read it as a shard (configs/pretrain/scale_out/README.md)'
-    if file.lower().endswith(ARCHIVES):
-        return 'unpack it, and give the folder that comes out'
-    return f'give the folder that it lies in, {os.path.dirname(os.path.abspath(file))!r}'
-
-
 def class_folders(root: str) -> tuple[str, ...]:
     """Sorted names of the folders in ``root`` that are not hidden.
 
@@ -205,9 +191,9 @@ def _read_ann_file(path: str) -> tuple[PathList, np.ndarray | None]:
     return PathList.of(paths), np.array(labels, np.int32) if complete else None
 
 
-def _cache_path(index_cache: str | bool, root: str) -> Path | None:
+def _cache_path(index_cache: str | bool, root: str, suffixes: tuple[str, ...]) -> Path | None:
     if isinstance(index_cache, str):
         return Path(index_cache)
     if not index_cache:
         return None
-    return cache_folder() / f'index-{digest(os.path.realpath(root))}.npz'
+    return cache_folder() / f'index-{digest(os.path.realpath(root), *suffixes)}.npz'

@@ -5,7 +5,8 @@ import logging
 
 from mmengine.logging import print_log
 
-ARCHIVES = ('.zip', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
+from mae_plugin.files import ARCHIVES
+
 _SHOWN = 8
 # What to do with files that hold pictures, or may.
 _WAYS_IN = {

@@ -3,7 +3,9 @@
 import pytest
 from mmengine.config import Config
 
-from mae_plugin.cli.data_root import follow_classes, refuse_hidden_classes, set_data_root
+from mae_plugin.cli.class_folders import follow_classes
+from mae_plugin.cli.data_root import set_data_root
+from mae_plugin.errors import UserError
 
 
 def loaders(**dataset):
@@ -115,14 +117,6 @@ def test_only_what_a_run_uses_must_be_there(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
-def test_validation_images_alone_tell_the_number_of_classes(tmp_path):
-    root = make(tmp_path, 'val/a', 'val/b', 'val/c')
-    cfg = classifier()
-    set_data_root(cfg, root, ['test_dataloader'])
-    follow_classes(cfg, root)
-    assert cfg.model.head.num_classes == 3
-
-
 def test_a_pretraining_test_on_everything_is_not_held_out(tmp_path, capsys):
     root = make(tmp_path, 'train')
     cfg = loaders(type='ImageFolder', labels=False)
@@ -134,14 +128,13 @@ def test_a_pretraining_test_on_everything_is_not_held_out(tmp_path, capsys):
     assert 'not held out' in line and cfg.test_dataloader.dataset.data_prefix == ''
 
 
-def test_hidden_class_folders_are_refused_where_mmpretrain_counts_them(tmp_path):
-    root = make(tmp_path, 'train/cat', 'train/dog', 'val/.ipynb_checkpoints', 'val/cat', 'val/dog')
-    for type in ('CustomDataset', 'ImageFolder'):
-        cfg = classifier(type)
-        set_data_root(cfg, root)
-        refuse_hidden_classes(cfg, ['train_dataloader'])
-        if type == 'ImageFolder':
-            refuse_hidden_classes(cfg)
-        else:
-            with pytest.raises(ValueError, match=r'val/\.ipynb_checkpoints is a hidden folder'):
-                refuse_hidden_classes(cfg)
+@pytest.mark.parametrize('config', [loaders, classifier])
+def test_a_file_is_no_folder(tmp_path, config):
+    archive = tmp_path / 'photos.zip'
+    archive.write_bytes(b'PK')
+    with pytest.raises(UserError, match=r"photos\.zip' is a file.*unpack it"):
+        set_data_root(config(), str(archive))
+    shards = Config(dict(train_dataloader=dict(dataset=dict(type='ImageShards', shards='a.tar'))))
+    (tmp_path / 'x.tar').write_bytes(b'')
+    set_data_root(shards, str(tmp_path / 'x.tar'))
+    assert shards.train_dataloader.dataset.shards == str(tmp_path / 'x.tar')

@@ -7,8 +7,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from mae_plugin.datasets.crops import align, decode_scale, random_resized_box, resize
+from mae_plugin.datasets import RandomClippedCrop
+from mae_plugin.datasets.crops import (
+    align,
+    clipped_box,
+    decode_scale,
+    random_resized_box,
+    resize,
+)
+from mae_plugin.errors import UserError
 
 SCALE, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 
@@ -39,6 +48,15 @@ def torchvision_box(rng, height, width, scale, ratio):
     return (height - h) // 2, (width - w) // 2, h, w
 
 
+def official_linear_box(rng, height, width, scale, ratio):
+    """RandomResizedCrop.get_params of MAE's util/crop.py, with a NumPy generator."""
+    target_area = height * width * rng.uniform(*scale)
+    aspect_ratio = math.exp(rng.uniform(*np.log(ratio)))
+    w = min(round(math.sqrt(target_area * aspect_ratio)), width)
+    h = min(round(math.sqrt(target_area / aspect_ratio)), height)
+    return rng.integers(0, height - h + 1), rng.integers(0, width - w + 1), h, w
+
+
 def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> float:
     """Largest distance between two empirical distributions."""
     points = np.concatenate([a, b])
@@ -58,6 +76,42 @@ def test_boxes_follow_torchvisions_law(shape, scale):
         assert kolmogorov_smirnov(ours[:, column], theirs[:, column]) < limit
     both = [boxes[:, 2] * 1000.0 + boxes[:, 3] for boxes in (ours, theirs)]
     assert kolmogorov_smirnov(*both) < limit
+
+
+@pytest.mark.parametrize('shape', [(375, 500), (500, 500), (300, 900)])
+def test_linear_probings_boxes_follow_the_official_law(shape):
+    count, scale = 4000, (0.08, 1.0)
+    rng = np.random.default_rng(0)
+    ours = np.array([clipped_box(rng, *shape, scale, RATIO) for _ in range(count)])
+    theirs = np.array([official_linear_box(rng, *shape, scale, RATIO) for _ in range(count)])
+    limit = 1.95 * math.sqrt(2 / count)  # exceeded with probability 0.001
+    for column in range(4):
+        assert kolmogorov_smirnov(ours[:, column], theirs[:, column]) < limit
+    areas = (ours[:, 2] * ours[:, 3] / (shape[0] * shape[1])).mean()
+    if shape == (375, 500):  # by torchvision's law it is 0.432
+        assert 0.51 < areas < 0.53
+    assert (ours[:, 0] + ours[:, 2] <= shape[0]).all()
+    assert (ours[:, 1] + ours[:, 3] <= shape[1]).all()
+
+
+def test_a_clipped_crop_is_pillows_resize_of_the_box():
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    crop = RandomClippedCrop((32, 48))
+    for seed in range(5):
+        np.random.seed(seed)
+        found = crop(dict(img=image))
+        np.random.seed(seed)
+        top, left, h, w = clipped_box(np.random, 60, 90, (0.08, 1.0), RATIO)
+        box = (left, top, left + w, top + h)
+        expected = Image.fromarray(image).crop(box).resize((48, 32), Image.BICUBIC)
+        np.testing.assert_array_equal(found['img'], np.asarray(expected))
+        assert found['img_shape'] == (32, 48) and found['img'].flags.c_contiguous
+
+
+@pytest.mark.parametrize('option', ['crop_ratio_range', 'aspect_ratio_range'])
+def test_a_clipped_crop_of_no_range_is_refused(option):
+    with pytest.raises(UserError, match=rf'{option}=\(0.5, 0.4\)'):
+        RandomClippedCrop(32, **{option: (0.5, 0.4)})
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,6 +6,11 @@ RandAugment (9, 0.5), random erasing 0.25; mixup and cutmix are the model's.
 
 data_root = 'data/imagenet/'
 img_size = 224
+# What OpenCV, which loads the pictures here, reads everywhere.
+extensions = [
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp'),
+    *('.bmp', '.tif', '.tiff', '.ppm', '.pgm'),
+]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -48,7 +53,13 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline
+        type='mae_plugin.ImageFolder',
+        data_root=data_root,
+        data_prefix='train',
+        labels=True,
+        extensions=extensions,
+        classes='train',
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -58,7 +69,13 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=test_pipeline
+        type='mae_plugin.ImageFolder',
+        data_root=data_root,
+        data_prefix='val',
+        labels=True,
+        extensions=extensions,
+        classes='train',  # every split has the labels of training, whatever it lacks
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

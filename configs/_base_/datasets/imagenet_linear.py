@@ -1,4 +1,7 @@
-"""ImageNet-1k with the light augmentation of linear probing: random-resized crop and flip."""
+"""ImageNet-1k with the light augmentation of linear probing: random crop and flip.
+
+The crop is drawn once and clipped to the image, as in the official code, not up to ten times.
+"""
 
 _base_ = './imagenet_finetune.py'
 
@@ -7,7 +10,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+            dict(type='mae_plugin.RandomClippedCrop', scale=224, interpolation='bicubic'),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
             dict(type='PackInputs'),
         ]
