@@ -3,6 +3,7 @@
 from mae_plugin.datasets.clipped_crop import RandomClippedCrop
 from mae_plugin.datasets.collate import stack_collate
 from mae_plugin.datasets.color_jitter import ColorJitter
+from mae_plugin.datasets.concat import ConcatDataset
 from mae_plugin.datasets.image_folder import ImageFolder
 from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.datasets.packing import PackInputs
@@ -16,6 +17,7 @@ from mae_plugin.datasets.transforms import (
 
 __all__ = [
     'ColorJitter',
+    'ConcatDataset',
     'ImageFolder',
     'ImageShards',
     'LoadFixedCrop',

@@ -1,6 +1,6 @@
 """What image folders and shards share: samples that are functions of (seed, pass, index)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch.utils.data import Dataset
 
@@ -61,6 +61,13 @@ class ImageDataset(Dataset):
         """
         raise NotImplementedError
 
+    def transforms(self, index: int) -> Sequence[Callable]:
+        """The pipeline of one image."""
+        return self.pipeline
+
+    def full_init(self) -> None:
+        """Nothing is left to load: mmengine's wrappers of data sets ask for it."""
+
     def worker_files(self) -> dict[int, str]:
         """The file that each worker is on, by worker number; -1 is the main process."""
         return {worker: self.path(index) for worker, index in self.bad_images.current().items()}
@@ -84,7 +91,7 @@ class ImageDataset(Dataset):
                 results = self.locate(chosen)
                 results['rng'] = sample_rng(seed, epoch, index)
                 results['sample_key'] = sample_key(seed, epoch, index)
-                for transform in self.pipeline:
+                for transform in self.transforms(chosen):
                     results = transform(results)
             except Exception as error:
                 if not self.bad_images.is_bad(error):
