@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mae_plugin.cli.batch_options import add_batch_arguments, batch_request
 from mae_plugin.cli.block_imports import block_imports
+from mae_plugin.cli.data_roots import config_first
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 from mae_plugin.errors import UserError
 
@@ -28,7 +29,7 @@ def parse_args() -> Namespace:
         description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument('config', help='config file')
-    add_common_arguments(parser)
+    add_common_arguments(parser, several_roots=True)
     add_batch_arguments(parser)
     parser.add_argument(
         '--resume',
@@ -62,7 +63,7 @@ def parse_args() -> Namespace:
         action='store_true',
         help='on a CPU: leave matrix products and memory to PyTorch and the C library',
     )
-    args = parser.parse_args(_amp_before_config(sys.argv[1:]))
+    args = parser.parse_args(config_first(_amp_before_config(sys.argv[1:])))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # On a CPU: threads that wait for each other sleep. Spinning, they starve the data workers and
     # each other (ten times slower on a busy machine). Read once, when torch is imported.

@@ -14,6 +14,7 @@ from mae_plugin.cli.class_folders import (
     refuse_shifted_classes,
 )
 from mae_plugin.cli.data_root import LOADERS, set_data_root
+from mae_plugin.cli.data_roots import set_data_roots
 from mae_plugin.shipped import config_path
 
 if TYPE_CHECKING:
@@ -37,11 +38,20 @@ def parse_value(text: str) -> object:
         return [parse_value(part) for part in text.split(',')] if ',' in text else text
 
 
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Arguments that training and testing share, named as in OpenMMLab's tools."""
+def add_common_arguments(parser: ArgumentParser, several_roots: bool = False) -> None:
+    """Arguments that training and testing share, named as in OpenMMLab's tools.
+
+    Args:
+        parser: Gets the arguments.
+        several_roots: Whether ``--data-root`` takes several folders.
+    """
     parser.add_argument('--work-dir', help='where logs, checkpoints and pictures go')
     parser.add_argument(
-        '--data-root', metavar='DIR', help='your images: a folder, searched recursively'
+        '--data-root',
+        nargs='+' if several_roots else 1,
+        metavar='DIR',
+        help='your images: a folder, searched recursively'
+        + ', or several folders of unlabelled ones' * several_roots,
     )
     parser.add_argument(
         '--cfg-options',
@@ -80,8 +90,12 @@ def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
     elif not cfg.get('work_dir'):
         cfg.work_dir = f'work_dirs/{Path(args.config).stem}'
     if args.data_root:
-        set_data_root(cfg, args.data_root, loaders)
-        follow_classes(cfg, args.data_root, getattr(args, 'checkpoint', None))
+        folder, *others = args.data_root
+        if others:
+            set_data_roots(cfg, args.data_root, loaders)
+        else:
+            set_data_root(cfg, folder, loaders)
+        follow_classes(cfg, folder, getattr(args, 'checkpoint', None))
     refuse_hidden_classes(cfg, loaders)
     refuse_shifted_classes(cfg, loaders)
     return cfg

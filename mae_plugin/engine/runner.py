@@ -205,7 +205,8 @@ def _check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
         padded = None
-        for transform in dataset.get('pipeline') or []:
+        parts = dataset.get('datasets') or [dataset]
+        for transform in [step for part in parts for step in part.get('pipeline') or []]:
             if 'size' in transform:
                 padded = [side + -side % divisor for side in to_2tuple(transform.size)]
                 patch_grid(padded, patch_size)

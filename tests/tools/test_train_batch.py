@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from front_door import tiny_config, train, write_images
+from front_door import run_tool, tiny_config, train, write_images
 
 from mae_plugin.checkpoint.stored_config import literal_config
 
@@ -195,3 +195,11 @@ def test_trying_leaves_no_trace(run, tmp_path):
     run('--batch-size', '4', batch_size=4)
     for name, value in checkpoint(tmp_path, 2)['state_dict'].items():
         assert torch.equal(value, tried[name]), name
+
+
+def test_several_folders(monkeypatch, tmp_path, capsys):
+    folders = [write_images(tmp_path / name, 4, seed=seed) for seed, name in enumerate('abc')]
+    path = tiny_config(tmp_path / 'tiny.py', batch_size=4, extra=EXTRA)
+    work_dir = ['--work-dir', str(tmp_path / 'run')]
+    run_tool(monkeypatch, 'train', *work_dir, '--data-root', *folders, path, '--no-validate')
+    assert checkpoint(tmp_path, 2)['meta']['iter'] == 6  # 12 images, 4 at a time, 2 epochs
