@@ -50,7 +50,9 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
-def score(vit: 'ViT', preprocessor: 'nn.Module', name: str, args: Namespace) -> None:
+def score(
+    vit: 'ViT', preprocessor: 'nn.Module', name: str, args: Namespace, decoding: dict
+) -> None:
     """Print an encoder's rows of the table, each as soon as it is known."""
     from mae_plugin.evaluation.features import evaluate_folders
 
@@ -71,6 +73,7 @@ def score(vit: 'ViT', preprocessor: 'nn.Module', name: str, args: Namespace) -> 
             batch_size=args.batch_size,
             num_workers=args.num_workers,
             channels=vit.patch_embed.proj.in_channels,
+            **decoding,
         )
         print(
             f'| {name} | {pool} | {scores["knn"]:.1f} | {scores["linear"]:.1f} |',
@@ -85,6 +88,7 @@ def main() -> None:
         import torch
 
         from mae_plugin.evaluation.encoder import load_encoder, random_encoder
+        from mae_plugin.evaluation.stored_decoding import stored_decoding
 
         args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         for split in ('train', 'val'):
@@ -96,10 +100,11 @@ def main() -> None:
                 vit, preprocessor = load_encoder(path, args.num_heads, args.config)
             if number == 0:
                 print('| checkpoint | feature | kNN | linear |\n|---|---|---|---|', flush=True)
-            score(vit, preprocessor, path, args)
+            decoding = stored_decoding(path, args.config)
+            score(vit, preprocessor, path, args, decoding)
         if args.random:
             torch.manual_seed(0)
-            score(random_encoder(vit), preprocessor, 'random weights', args)
+            score(random_encoder(vit), preprocessor, 'random weights', args, decoding)
 
 
 if __name__ == '__main__':

@@ -143,6 +143,7 @@ def choose_masking(trained: 'Masking', kind: str | None, ratio: float | None) ->
 def draw_reconstructions(args: Namespace) -> 'np.ndarray':
     """A row for each image and mask ratio."""
     from mae_plugin.datasets.randomness import sample_key
+    from mae_plugin.evaluation.stored_decoding import stored_decoding
     from mae_plugin.evaluation.stored_model import model_of_checkpoint
     from mae_plugin.visualization.images import load_image
     from mae_plugin.visualization.reconstruction import reconstruction_panels, stack_pictures
@@ -151,9 +152,10 @@ def draw_reconstructions(args: Namespace) -> 'np.ndarray':
     maskings = [
         choose_masking(model.masking, args.masking, ratio) for ratio in args.mask_ratio or [None]
     ]
+    decoding = stored_decoding(args.checkpoint, args.config)
     pictures = []
     for number, path in enumerate(args.images):
-        image = load_image(path, model.backbone, args.size)
+        image = load_image(path, model.backbone, args.size, **decoding)
         for masking in maskings:
             model.masking = masking
             keys = [sample_key(args.seed or 0, number)]
@@ -165,6 +167,7 @@ def draw_reconstructions(args: Namespace) -> 'np.ndarray':
 def draw_encoder(args: Namespace) -> 'np.ndarray':
     """A row for each image: where the class token looks, or the features' components."""
     from mae_plugin.evaluation.encoder import load_encoder, patch_features
+    from mae_plugin.evaluation.stored_decoding import stored_decoding
     from mae_plugin.visualization.attention import attention_panels, class_attention
     from mae_plugin.visualization.features import feature_panels
     from mae_plugin.visualization.images import load_image
@@ -177,9 +180,10 @@ def draw_encoder(args: Namespace) -> 'np.ndarray':
     vit, preprocessor = load_encoder(args.checkpoint, args.num_heads, args.config)
     vit, preprocessor = vit.to(args.device), preprocessor.to(args.device)
     bands = display_bands(vit.patch_embed.proj.in_channels, args.bands)
+    decoding = stored_decoding(args.checkpoint, args.config)
     originals, found = [], []
     for number, path in enumerate(args.images):
-        image = load_image(path, vit, args.size)
+        image = load_image(path, vit, args.size, **decoding)
         originals.append(to_display(image, image, bands))
         inputs = preprocessor(dict(inputs=image))['inputs']
         if args.show == 'attention':

@@ -4,6 +4,8 @@ Run:   python tools/train.py configs/pretrain/mae_vit-b-p8_12band.py --data-root
        An array of (height, width, bands) becomes such a file by np.save(path, array) or by
        tifffile.imwrite(path, array, photometric='minisblack', planarconfig='contig').
        Mean and std below are for bands of reflectance times 10,000: put those of your data.
+       16 bits stay as they are (`keep_depth`), also where you set fewer `channels`; pixels that
+       GDAL's tag marks as without data get their band's mean.
 Cost:  144 tokens an image, of which the encoder sees 36; 7.0 billion multiply-adds (forward).
 Score: depends on your data; look at it with
        python tools/visualize.py CHECKPOINT image.tif --bands 3 2 1
@@ -15,6 +17,7 @@ img_size = 96
 patch_size = 8
 channels = 12
 shape = dict(img_size=img_size, patch_size=patch_size)
+pixels = dict(channels=channels, keep_depth=True)
 
 model = dict(
     data_preprocessor=dict(mean=[1500.0] * channels, std=[1200.0] * channels),
@@ -27,7 +30,7 @@ train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadRandomResizedCrop', size=img_size, channels=channels),
+            dict(type='mae_plugin.LoadRandomResizedCrop', size=img_size, **pixels),
             dict(type='mae_plugin.PackInputs'),
         ]
     ),
@@ -35,7 +38,7 @@ train_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size, channels=channels),
+            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size, **pixels),
             dict(type='mae_plugin.PackInputs'),
         ]
     )

@@ -35,7 +35,7 @@ model = dict(
     test_cfg=dict(crop_size=crop_size, stride=(171, 171)),
 )
 
-load = dict(type='mae_plugin.LoadImage', channels=channels)
+load = dict(type='mae_plugin.LoadImage', channels=channels, keep_depth=True)
 # In the file's order of bands.
 normalize = dict(type='Normalize', mean=[1500.0] * channels, std=[1200.0] * channels, to_rgb=False)
 # No PhotoMetricDistortion: it knows BGR of 8 bits. No RandomResize: a pixel has a size on the

@@ -5,6 +5,7 @@ Shapes: B batch, N images, D feature width.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,7 @@ def labelled_loader(
     batch_size: int = 64,
     num_workers: int = 0,
     channels: int = 3,
+    **decoding: Any,
 ) -> tuple[DataLoader, tuple[str, ...]]:
     """Batches of a folder with one sub-folder for each class, resized and cut at the centre.
 
@@ -78,6 +80,7 @@ def labelled_loader(
         batch_size: Images at once.
         num_workers: Processes that decode; 0 decodes in this one.
         channels: C.
+        decoding: ``keep_depth``, ``nodata`` and the like, as in training.
 
     Returns:
         The loader and the class names.
@@ -85,7 +88,7 @@ def labelled_loader(
     Raises:
         ValueError: If the folder is missing, empty, or not one of labelled images.
     """
-    pipeline = [LoadResizeCenterCrop(size, channels=channels), PackInputs()]
+    pipeline = [LoadResizeCenterCrop(size, channels=channels, **decoding), PackInputs()]
     images = ImageFolder(folder, labels=True, classes=classes, pipeline=pipeline)
     count = min(len(images), max_images or len(images))
     chosen = Subset(images, torch.linspace(0, len(images) - 1, count).int().tolist())
@@ -121,7 +124,7 @@ def evaluate_folders(
     k: int = 20,
     max_train: int | None = None,
     max_val: int | None = None,
-    **loading: int,
+    **loading: Any,
 ) -> dict[str, float]:
     """kNN and linear-probe accuracy of a frozen encoder on two folders of labelled images.
 
@@ -135,7 +138,8 @@ def evaluate_folders(
         k: Neighbours.
         max_train: Use this many of ``train``; all when None.
         max_val: Use this many of ``val``.
-        loading: ``batch_size``, ``num_workers`` and ``channels`` of :func:`labelled_loader`.
+        loading: ``batch_size``, ``num_workers``, ``channels`` and ``decoding`` of
+            :func:`labelled_loader`.
     """
     loader, classes = labelled_loader(train, size, None, max_train, **loading)
     known = extract_features(backbone, preprocessor, loader, pool)

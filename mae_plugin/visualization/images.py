@@ -1,6 +1,7 @@
 """Image files as inputs of an encoder, at any size."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from mae_plugin.datasets.transforms import LoadFixedCrop
 from mae_plugin.models.vit import ViT
 
 
-def load_image(path: str | Path, vit: ViT, size: int | str | None = None) -> Tensor:
+def load_image(
+    path: str | Path, vit: ViT, size: int | str | None = None, **decoding: Any
+) -> Tensor:
     """One image, its aspect ratio kept as far as whole patches allow.
 
     Args:
@@ -20,6 +23,8 @@ def load_image(path: str | Path, vit: ViT, size: int | str | None = None) -> Ten
         vit: The encoder, which sets patch size and channels.
         size: Short side in pixels, or 'native' to leave the image as it is; that of pretraining
             when None.
+        decoding: As in training: ``keep_depth``, ``nodata``, ``background``, ``max_bytes`` of
+            :class:`~mae_plugin.datasets.decoding.decode.ImageSource`.
 
     Returns:
         (1, C, H, W) in the file's units.
@@ -30,7 +35,7 @@ def load_image(path: str | Path, vit: ViT, size: int | str | None = None) -> Ten
     patch_size = vit.patch_size
     channels = vit.patch_embed.proj.in_channels
     try:
-        source = ImageSource(path, channels)
+        source = ImageSource(path, channels, **decoding)
         short = min(vit.grid) * patch_size if size is None else size
         zoom = 1.0 if isinstance(short, str) else short / min(source.height, source.width)
         # The tolerance keeps a side that is just short of a whole patch by rounding.
@@ -39,7 +44,12 @@ def load_image(path: str | Path, vit: ViT, size: int | str | None = None) -> Ten
             for side in (source.height, source.width)
         )
         crop = LoadFixedCrop(
-            (height, width), flip_prob=0, random=False, exact=True, channels=channels
+            (height, width),
+            flip_prob=0,
+            random=False,
+            exact=True,
+            channels=channels,
+            **decoding,
         )
         results = crop(dict(img_path=str(path), rng=np.random.default_rng(0)))
     except (BadImageError, OSError) as error:

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mae_plugin.datasets.decoding.decode import decode
+from mae_plugin.datasets.decoding_options import decoding_options
 from mae_plugin.registry import HOOKS
 from mae_plugin.visualization.reconstruction import display_bands, to_display
 
@@ -80,9 +81,10 @@ class BandVisualizationHook(Hook):
             if split == 'test' and self.test_out_dir:
                 folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
                 out_file = str(folder / f'{name}.png')
+            decoding = decoding_options(runner.cfg, f'{split}_dataloader')
             runner.visualizer.add_datasample(
                 f'{split}_{name}',
-                self._picture(sample.img_path),
+                self._picture(sample.img_path, decoding),
                 data_sample=sample,
                 show=self.show,
                 wait_time=self.wait_time,
@@ -94,8 +96,9 @@ class BandVisualizationHook(Hook):
                 f'no picture of {sample.img_path}: {type(error).__name__}: {error}'
             )
 
-    def _picture(self, path: str) -> np.ndarray:
+    def _picture(self, path: str, decoding: dict) -> np.ndarray:
         """(H, W, 3) uint8, RGB."""
-        pixels = np.array(decode(path, self.channels), np.float32)  # mapped files are read-only
+        decoded = decode(path, self.channels, **decoding)
+        pixels = np.array(decoded, np.float32)  # mapped files are read-only
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         return to_display(images, images, self.bands)[0]

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mae_plugin.datasets.decoding_options import decoding_options
 from mae_plugin.engine.whole_model import takes_part, whole_model
 from mae_plugin.errors import UserError
 from mae_plugin.evaluation.features import (
@@ -109,6 +110,7 @@ class MonitorHook(Hook):
                 images,
                 self.batch_size,
                 channels=model.backbone.patch_embed.proj.in_channels,
+                **decoding_options(runner.cfg),
             )
             self.loaders.append(loader)
         self.num_classes = len(classes or ())
