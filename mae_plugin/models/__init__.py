@@ -8,6 +8,7 @@ from mae_plugin.models.preprocessor import MAEDataPreprocessor
 
 from .cross_decoder import CrossAttentionDecoder
 from .decoder import MAEDecoder
+from .green_noise_masking import GreenNoiseMasking
 from .mae import MAE
 from .masking import BlockMasking, GridMasking, RandomMasking
 from .reconstruction_head import ReconstructionHead
@@ -20,6 +21,7 @@ __all__ = [
     'BlockGroupPyramid',
     'BlockMasking',
     'CrossAttentionDecoder',
+    'GreenNoiseMasking',
     'GridMasking',
     'LayerNorm2d',
     'MAEDataPreprocessor',

@@ -45,7 +45,7 @@ class MAE(BaseModel):
         backbone: Config of the encoder, a ``ViT``.
         decoder: Config of the decoder, ``MAEDecoder`` or ``CrossAttentionDecoder``.
         head: Config of the ``ReconstructionHead``.
-        masking: Config of the masking: ``RandomMasking``, ``BlockMasking``, ``GridMasking``.
+        masking: Config of a ``Masking``; by default ``RandomMasking`` of 75%.
         loss_on: 'masked' (paper) or 'all' patches (its ablation: about 0.5% worse).
         prediction_ratio: Share of all L patches that is decoded in training, a random choice
             among the masked; None for all of these. For decoders whose predictions do not depend

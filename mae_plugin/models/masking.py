@@ -45,6 +45,11 @@ def hashed_noise(keys: Tensor, length: int) -> Tensor:
     return _shift_right(x ^ _shift_right(x, 31), 11)
 
 
+def unit_noise(noise: Tensor) -> Tensor:
+    """Noise as float64 in [0, 1), whether hashed_noise (int64) or torch.rand (float) drew it."""
+    return noise.double() / 2**53 if noise.dtype == torch.int64 else noise.double()
+
+
 def split_by_noise(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
     """Keep the ``int(L · (1 - mask_ratio))`` patches of least noise, as the official code does.
 
@@ -109,11 +114,21 @@ class Masking(nn.Module):
             )
         return kept
 
+    # Numbers drawn for each patch. Who scores with several leaves the last L numbers unused: they
+    # order the masked patches.
+    noise_per_patch = 1
+
     @abstractmethod
     def score(self, noise: Tensor, grid: Grid) -> Tensor:
-        """Turn uniform noise (B, L) into scores (B, L); patches of least score are kept."""
+        """Turn uniform noise into scores (B, L); patches of least score are kept.
 
-    noise_per_patch = 1
+        Each row should follow from its own noise alone, bit for bit, in any batch.
+
+        Args:
+            noise: (B, noise_per_patch · L): int64 over 0 to 2^53 - 1 where keys drew it, else
+                float32 in [0, 1). ``unit_noise`` makes both float64 in [0, 1).
+            grid: Patch grid (h, w); L = h · w.
+        """
 
     def forward(
         self,
@@ -221,7 +236,7 @@ class BlockMasking(Masking):
         """Patches covered first score highest; those never covered least, in random order."""
         h, w = grid
         length = h * w
-        uniform = noise.double() / 2**53 if noise.dtype == torch.int64 else noise.double()
+        uniform = unit_noise(noise)
         to_mask = length - int(length * (1 - self.mask_ratio))
         rounds = min(max(1, 3 * length // 4), 64)
         draws = uniform[:, : 4 * rounds].unflatten(1, (rounds, 4))

@@ -4,16 +4,10 @@ import math
 
 import pytest
 import torch
+from maskings import KINDS
 from torch import nn
 
-from mae_plugin.models import (
-    MAE,
-    BlockMasking,
-    CrossAttentionDecoder,
-    GridMasking,
-    MAEDecoder,
-    RandomMasking,
-)
+from mae_plugin.models import MAE, CrossAttentionDecoder, MAEDecoder
 
 GRID = (3, 5)
 WIDTH, DIMS, HEADS = 24, 16, 4
@@ -165,7 +159,7 @@ def test_partial_prediction_is_a_part_of_the_full_one(in_layers):
     torch.testing.assert_close(part, full[:, :16])
 
 
-@pytest.mark.parametrize('masking', ['RandomMasking', 'BlockMasking', 'GridMasking'])
+@pytest.mark.parametrize('masking', KINDS)
 def test_loss_is_that_of_the_predicted_patches_and_trains_every_weight(masking):
     model = build_mae(masking=dict(type=masking), prediction_ratio=0.25)
     images = torch.randn(2, 3, 32, 32)
@@ -186,17 +180,17 @@ def test_loss_is_that_of_the_predicted_patches_and_trains_every_weight(masking):
     assert (result.mask.gather(1, ids) == 1).all()
 
 
-@pytest.mark.parametrize('masking', [RandomMasking(), BlockMasking(), GridMasking()])
+@pytest.mark.parametrize('masking', KINDS)
 def test_first_masked_patches_are_a_uniform_choice_among_the_masked(masking):
     keys = torch.randint(-(2**62), 2**62, (4000,))
-    _, ids_masked = masking(4000, (8, 8), 'cpu', keys)
+    _, ids_masked = masking()(4000, (8, 8), 'cpu', keys)
     masked = torch.zeros(64).index_add(0, ids_masked.flatten(), torch.ones(4000 * 48))
     chosen = torch.zeros(64).index_add(0, ids_masked[:, :16].flatten(), torch.ones(4000 * 16))
     expected = masked / 3
     chi_square = ((chosen - expected).square() / expected.clamp(min=1)).sum()
     # At most 63 degrees of freedom, negatively correlated draws: 120 is far beyond chance.
     assert chi_square < 120
-    again = masking(10, (8, 8), 'cpu', keys[:10])[1]
+    again = masking()(10, (8, 8), 'cpu', keys[:10])[1]
     assert torch.equal(again, ids_masked[:10])
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from maskings import KINDS, RANDOM_KINDS
 from scipy.ndimage import label
 from scipy.stats import chisquare
 
@@ -19,7 +20,6 @@ from mae_plugin.models.masking import (
     split_by_noise,
 )
 
-KINDS = (RandomMasking, BlockMasking, GridMasking)
 grids = st.tuples(st.integers(1, 20), st.integers(1, 20))
 ratios = st.floats(0, 0.99)
 seeds = st.integers(0, 2**31)
@@ -138,7 +138,7 @@ def test_random_masking_is_uniform(with_keys):
     assert chisquare(pairs).pvalue > 1e-3
 
 
-@pytest.mark.parametrize('kind', [RandomMasking, BlockMasking])
+@pytest.mark.parametrize('kind', RANDOM_KINDS)
 @pytest.mark.parametrize('with_keys', [False, True])
 def test_samples_of_a_batch_are_independent(kind, with_keys):
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
+from maskings import KINDS
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 from torch._dynamo.testing import CompileCounter
@@ -192,7 +193,7 @@ def samples(keys):
 
 
 @pytest.mark.parametrize('target', ['PixelTarget', 'PCATarget'])
-@pytest.mark.parametrize('masking', ['RandomMasking', 'BlockMasking', 'GridMasking'])
+@pytest.mark.parametrize('masking', KINDS)
 @pytest.mark.parametrize('cross', [False, True])
 def test_step_never_waits_for_the_device(masking, target, cross):
     """On the meta device nobody can read values; only keys and pixels come from the host."""
