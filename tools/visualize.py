@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     from mae_plugin.models.masking import Masking
 
-MASKINGS = dict(random='RandomMasking', block='BlockMasking', grid='GridMasking')
+MASKINGS = dict(
+    random='RandomMasking', block='BlockMasking', grid='GridMasking', green='GreenNoiseMasking'
+)
 # What each option belongs to, where it is not all.
 ONLY_FOR = dict(
     mask_ratio=('reconstruction',),
