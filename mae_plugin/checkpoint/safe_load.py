@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from mae_plugin.checkpoint.addresses import NAMED, SCHEMES, STORED, local_copy
+from mae_plugin.checkpoint.folders import WEIGHTS, model_config, model_files
 from mae_plugin.checkpoint.restricted_unpickler import STAND_INS, restricted_load, to_plain
 from mae_plugin.compat import load_restricted
 
@@ -36,26 +37,32 @@ def safe_load(
     ``.pkl`` files of detectron2's model zoo are.
 
     Args:
-        path: The file.
+        path: The file; or a model's folder of Hugging Face or timm.
         map_location: As for ``torch.load``.
         trust: Unpickle everything, code included. Only for files that you wrote yourself.
         mmap: Leave the tensors on the disk until they are used (new torch format only).
 
     Returns:
         The dict that was saved. Numpy arrays and ``HistoryBuffer`` come back as such, numpy
-        scalars as Python numbers, paths as strings, a ``Namespace`` as ``argparse.Namespace``.
+        scalars as Python numbers, paths as strings, a ``Namespace`` as ``argparse.Namespace``. Of
+        a model's folder, the ``config.json`` comes with it, under that key.
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
-        ValueError: It is a folder, or the file holds code or types outside the list, is empty,
-            truncated or no checkpoint, or does not hold a dict.
+        ValueError: It is another folder; or the file holds code or types outside the list, is
+            empty, truncated or no checkpoint, or does not hold a dict.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        raise ValueError(
-            f'checkpoint {path} is a folder, as sharded runs (FSDP, DeepSpeed) leave; make one '
-            f'file of it: python tools/gather_checkpoint.py {path} whole.pth'
-        )
+        content: dict[str, Any] = {}
+        for file in model_files(path):
+            content |= _load(file, map_location, trust, mmap)
+        return content | model_config(path)
+    content = _load(path, map_location, trust, mmap)
+    return content | model_config(path.parent) if path.name in WEIGHTS else content
+
+
+def _load(path: Path, map_location: Any, trust: bool, mmap: bool) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist: check the path')
     if path.stat().st_size == 0:

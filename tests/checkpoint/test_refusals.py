@@ -35,7 +35,23 @@ def empty_file(tmp_path):
 
 def folder_of_shards(tmp_path):
     (tmp_path / 'f.pth').mkdir()
+    save({'shards': 2}, tmp_path / 'f.pth' / 'rank0.pth')
     return str(tmp_path / 'f.pth')
+
+
+def folder_of_a_run(tmp_path):
+    for name in ('epoch_1.pth', 'epoch_2.pth'):
+        save(peers.timm().content, tmp_path / name)
+    return str(tmp_path)
+
+
+def folder_of_torch(tmp_path):
+    (tmp_path / '__0_0.distcp').touch()
+    return str(tmp_path)
+
+
+def empty_folder(tmp_path):
+    return str(tmp_path)
 
 
 def truncated(tmp_path):
@@ -174,7 +190,10 @@ REFUSED = {
     foreign_keys: r'no ViT encoder.*conv1\.weight, layer1\.0\.bn1\.bias',
     no_tensors: r'no ViT encoder.*0 tensors',
     empty_file: r'is empty',
-    folder_of_shards: r'is a folder.*tools/gather_checkpoint\.py',
+    folder_of_shards: r'is a folder of shards.*tools/gather_checkpoint\.py',
+    folder_of_a_run: r'folder of 2 checkpoints: name one; the newest is .*epoch_2\.pth',
+    folder_of_torch: r'python -m torch\.distributed\.checkpoint\.format_utils dcp_to_torch',
+    empty_folder: r'folder without weights: .*model\.safetensors',
     truncated: r'truncated, damaged',
     truncated_safetensors: r'not a whole safetensors file',
     another_width: r'(?s)file: .*width 64.*model: .*width 48',
