@@ -51,7 +51,7 @@ def test_text_that_is_no_python_is_refused():
 
 
 def test_literals():
-    text = "a = -1.5e-3\nb = [(1, 'x'), None, True]\nc = dict(d={'e f': 1, 2: dict()})"
+    text = "a = -1.5e-3\nb = [(1, 'x'), None, True]\nc = dict(d=dict({'e f': 1, 2: dict()}))"
     assert literal_config(text) == dict(
         a=-1.5e-3, b=[(1, 'x'), None, True], c=dict(d={'e f': 1, 2: {}})
     )

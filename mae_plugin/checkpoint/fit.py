@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mae_plugin.arch import ARCHS
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .report import shorten
 from .resize import fit_pos_embed, resize_channels, resize_patch_projection, resize_rel_pos
+from .sizes import Sizes, sizes
 from .spec import TrunkSpec
 
 # What a file may lack: models of all formats do without them.
@@ -20,73 +20,28 @@ OPTIONAL = re.compile(r'norm\.|blocks\.\d+\.(gamma_[12]|attn\.rel_pos_[hw])$')
 SCALED = {'gamma_1': 'attn.proj', 'gamma_2': 'mlp.fc2'}
 
 
-class Sizes(NamedTuple):
-    """What can be read off an encoder's shapes."""
-
-    width: int
-    depth: int
-    hidden: int
-    patch_size: int
-    in_channels: int
-    positions: int
-    cls_token: bool
-
-    @property
-    def arch(self) -> str:
-        """Name of the ViT size, or 'custom'."""
-        for name, arch in ARCHS.items():
-            if (arch.embed_dims, arch.num_layers) == (self.width, self.depth):
-                return name
-        return 'custom'
-
-    def __str__(self) -> str:
-        return (
-            f'{self.arch}: width {self.width}, depth {self.depth}, MLP {self.hidden}, '
-            f'patch {self.patch_size}, {self.in_channels} channels, {self.positions} positions, '
-            f'{"with" if self.cls_token else "no"} class token'
-        )
-
-
-def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
-    """Sizes of an encoder under our names; 0 for what it lacks.
+def require_sizes(encoder: Mapping[str, Tensor], trunk: TrunkSpec) -> None:
+    """Refuse an encoder of another width, depth or MLP.
 
     Raises:
-        ValueError: If its patches are not square pieces of images.
+        UserError: Shows both sides.
     """
-    shape = tuple(encoder['patch_embed.proj.weight'].shape)
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise ValueError(
-            f'its patch projection has the shape {shape}, not (width, channels, p, p): only '
-            'square patches of images are known, neither those of videos nor linear ones'
-        )
-    width, channels, patch_size, _ = shape
-    blocks = {int(name.split('.')[1]) for name in encoder if name.startswith('blocks.')}
-    hidden = encoder.get('blocks.0.mlp.fc1.weight')
-    positions = encoder.get('pos_embed')
-    return Sizes(
-        width,
-        max(blocks) + 1 if blocks else 0,
-        0 if hidden is None else hidden.shape[0],
-        patch_size,
-        channels,
-        0 if positions is None else positions.shape[1],
-        'cls_token' in encoder,
-    )
+    theirs, ours = sizes(encoder), sizes(trunk.tensors)
+    if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
+        raise _mismatch('sizes differ', theirs, ours)
 
 
 def adapt_encoder(
     encoder: Mapping[str, Tensor],
     trunk: TrunkSpec,
     grid: Grid | None = None,
-    num_heads: int | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Adapt an encoder to a trunk of the same width and depth.
+    """Adapt an encoder to a trunk of the same width and depth (:func:`require_sizes`).
 
     Args:
         encoder: Tensors under our names.
         trunk: The model that takes it.
         grid: Grid of the encoder's positions, where it is known.
-        num_heads: Heads of the encoder's attention, where they are known: no shape tells them.
 
     Returns:
         Tensors to load, each of the trunk's shape, and for each one that was changed, how.
@@ -96,9 +51,6 @@ def adapt_encoder(
     """
     own = trunk.tensors
     theirs, ours = sizes(encoder), sizes(own)
-    if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
-        raise _mismatch('sizes differ', theirs, ours)
-    require_heads(trunk, num_heads)
     state = dict(encoder)
     changed: dict[str, str] = {}
     if 'cls_token' not in own:
@@ -135,20 +87,6 @@ def adapt_encoder(
         )
         raise _mismatch(f'{len(unfit)} tensors have other shapes: {shapes}', theirs, ours)
     return {name: tensor for name, tensor in state.items() if name in own}, changed
-
-
-def require_heads(trunk: TrunkSpec, num_heads: int | None) -> None:
-    """Refuse an encoder of another number of heads, as far as it is known.
-
-    Raises:
-        ValueError: If the numbers differ; names both.
-    """
-    if num_heads not in (None, trunk.num_heads):
-        raise ValueError(
-            f'it was trained with num_heads={num_heads} (says the config stored in it), the model '
-            f'has num_heads={trunk.num_heads}, so its attention would be computed differently: '
-            f'build the model with num_heads={num_heads} (in `arch`)'
-        )
 
 
 def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> ValueError:
@@ -221,7 +159,23 @@ def _fit_relative_positions(
             f'it adds relative positions to its attention ({shorten(lost)}), the model none, so '
             'it would compute something else: use ViTBackbone with relative positions'
         )
+    theirs, ours = (_windowed(tensors) for tensors in (state, own))
+    if theirs and ours != theirs and not lost:
+        raise UserError(
+            f'its blocks {theirs} attend in windows, as the lengths of their relative positions '
+            f"tell, and the model's {ours or 'none'}: set global_attn_indexes to all others"
+        )
     for name in names:
         if name in own and state[name].shape[0] != own[name].shape[0]:
             changed[name] = f'{state[name].shape[0]} to {own[name].shape[0]} rows, linear'
             state[name] = resize_rel_pos(state[name], own[name].shape[0])
+
+
+def _windowed(tensors: Mapping[str, Tensor]) -> list[int]:
+    """Blocks whose relative positions reach less far than others': those that have windows."""
+    rows = {
+        int(name.split('.')[1]): tensor.shape[0]
+        for name, tensor in tensors.items()
+        if name.endswith('attn.rel_pos_h')
+    }
+    return sorted(index for index, length in rows.items() if length < max(rows.values()))

@@ -8,8 +8,9 @@ from mae_plugin.errors import UserError
 
 # Weights in such a folder, the first that is there; an index names the files of a split one.
 WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
-# What describes the model beside its weights, and the key under which it is handed on.
+# What describes the model and its images beside the weights, also the keys to hand it on under.
 MODEL_CONFIG = 'config.json'
+IMAGE_CONFIG = 'preprocessor_config.json'
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -51,9 +52,9 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def model_config(folder: Path) -> dict[str, Any]:
-    """``{'config.json': ...}``, what describes the model in such a folder; empty without one."""
-    path = folder / MODEL_CONFIG
-    return {MODEL_CONFIG: _read_json(path)} if path.is_file() else {}
+    """What describes the model in such a folder, by the file's name."""
+    paths = [folder / name for name in (MODEL_CONFIG, IMAGE_CONFIG)]
+    return {path.name: _read_json(path) for path in paths if path.is_file()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

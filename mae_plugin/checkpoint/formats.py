@@ -7,6 +7,9 @@ official MAE names; what other models split or fold is translated into intermedi
 
 from typing import NamedTuple
 
+from .families import MMPRETRAIN as MMPRETRAIN_HEADS
+from .families import MOCO_V3, STANDARD, Heads
+
 OFFICIAL_BLOCK = {
     'norm1': 'norm1',
     'attn.qkv': 'attn.qkv',
@@ -192,6 +195,8 @@ class Format(NamedTuple):
         encoder: Table of the encoder's keys, after the prefix.
         beside: Table of the keys beside the encoder, after the prefix less ``encoder_prefix``.
         encoder_prefix: Name of the encoder in a full model of this layout.
+        heads: Attention heads of the sizes that this layout's models have, where all agree.
+        heads_are_sure: Whether no model of this layout has others.
     """
 
     name: str
@@ -200,6 +205,8 @@ class Format(NamedTuple):
     encoder: dict[str, str]
     beside: dict[str, str]
     encoder_prefix: str
+    heads: Heads = STANDARD
+    heads_are_sure: bool = False
 
 
 def _official(name: str, *marks: str, prefix: str = '') -> Format:
@@ -209,7 +216,13 @@ def _official(name: str, *marks: str, prefix: str = '') -> Format:
 
 def _mm(name: str, *marks: str) -> Format:
     return Format(
-        name, marks, 'patch_embed.projection.weight', MM_FAMILY, MMPRETRAIN_BESIDE, 'backbone.'
+        name,
+        marks,
+        'patch_embed.projection.weight',
+        MM_FAMILY,
+        MMPRETRAIN_BESIDE,
+        'backbone.',
+        MMPRETRAIN_HEADS,
     )
 
 
@@ -220,7 +233,9 @@ def _hf(name: str, *marks: str) -> Format:
 
 # The first that fits is the one.
 FORMATS = (
-    _official('MoCo v3', r'(base|momentum)_encoder\.patch_embed\.'),
+    _official('MoCo v3', r'(base|momentum)_encoder\.patch_embed\.')._replace(
+        heads=MOCO_V3, heads_are_sure=True
+    ),
     _official('detectron2 ViTDet', r'(^|\.)backbone\.net\.patch_embed\.'),
     _official('DINO', r'^(teacher|student)\.'),
     _official('SAM', r'(^|\.)neck\.\d\.weight$', r'(^|\.)blocks\.\d+\.attn\.rel_pos_h$'),
@@ -243,6 +258,9 @@ FORMATS = (
         HF_SAM,
         {},
         'vision_encoder.',
+    ),
+    _mm('mmpretrain MoCo v3', r'(^|\.)momentum_encoder\.module\.0\.patch_embed\.')._replace(
+        heads=MOCO_V3, heads_are_sure=True
     ),
     _mm('mmpretrain ViTSAM', r'(^|\.)layers\.\d+\.attn\.rel_pos_h$'),
     _mm('mmseg MAE', r'\.attn\.qkv\.bias$', r'relative_position_bias_table$'),

@@ -12,7 +12,8 @@ from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
-from .fit import SCALED, adapt_encoder, require_heads
+from .facts import compare
+from .fit import SCALED, adapt_encoder, require_sizes
 from .recognise import Recognised, recognise
 from .report import LoadReport
 from .resize import fit_pos_embed
@@ -25,6 +26,7 @@ def load_pretrained(
     prefix: str | None = None,
     trust: bool = False,
     drop_relative_position_bias: bool = False,
+    num_heads: int | None = None,
 ) -> LoadReport:
     """Load a checkpoint of any known layout, and log what happened to each key.
 
@@ -36,6 +38,7 @@ def load_pretrained(
         trust: Unpickle the file, code included. Only for files that you wrote yourself.
         drop_relative_position_bias: Leave out a BEiT's (or mmseg MAE's) learned bias for each
             pair of positions, which no plain ViT has. Features change: a start for fine-tuning.
+        num_heads: Attention heads of the file's encoder, where nothing in the file tells them.
 
     Returns:
         The report, which has been logged.
@@ -50,7 +53,12 @@ def load_pretrained(
         raise UserError(f'{type(module).__name__} holds no mae_plugin ViT to load into')
     content = read_checkpoint(checkpoint, trust)
     state, report, _ = adapt(
-        content, model, checkpoint, prefix, drop_position_bias=drop_relative_position_bias
+        content,
+        model,
+        checkpoint,
+        prefix,
+        drop_position_bias=drop_relative_position_bias,
+        num_heads=num_heads,
     )
     module.load_state_dict(state, strict=False)
     log_report(report, model)
@@ -66,11 +74,12 @@ def load_init_cfg(module: nn.Module, init_cfg: Mapping[str, Any]) -> LoadReport:
         ValueError: If it has another key, or no ``checkpoint``; as for :func:`load_pretrained`.
     """
     given = {key: init_cfg[key] for key in init_cfg if key not in ('type', 'map_location')}
-    unknown = set(given) - {'checkpoint', 'prefix', 'trust', 'drop_relative_position_bias'}
+    options = ('prefix', 'trust', 'drop_relative_position_bias', 'num_heads')
+    unknown = set(given) - {'checkpoint', *options}
     if unknown or 'checkpoint' not in given:
-        raise ValueError(
-            f'init_cfg={dict(init_cfg)}: needs checkpoint, and takes prefix, trust and '
-            f'drop_relative_position_bias; unknown {sorted(unknown)}'
+        raise UserError(
+            f'init_cfg={dict(init_cfg)}: needs checkpoint, and takes {", ".join(options)}; '
+            f'unknown {sorted(unknown)}'
         )
     return load_pretrained(module, **given)
 
@@ -81,21 +90,21 @@ def read_checkpoint(checkpoint: str, trust: bool = False) -> dict[str, Any]:
         return safe_load(path, trust=trust)
 
 
-def check_heads(content: Mapping[str, Any], model: ModelSpec, source: str) -> None:
-    """Compare the attention heads of a file's config with a model's; as :func:`adapt` does.
+def check_facts(content: Mapping[str, Any], model: ModelSpec, source: str) -> None:
+    """Hold what a file says of its encoder's heads and the like against a model, as :func:`adapt`.
 
     Raises:
-        ValueError: If they differ.
+        UserError: If they differ.
     """
     for name, trunk in model.trunks.items():
         try:
-            num_heads = recognise(content, None, name).num_heads
+            facts = recognise(content, None, name).facts
         except ValueError:
             continue  # whoever loads it refuses it
         try:
-            require_heads(trunk, num_heads)
+            compare(facts, trunk)
         except ValueError as error:
-            raise ValueError(f'cannot load {source} into {trunk.name}: {error}') from None
+            raise UserError(f'cannot load {source} into {trunk.name}: {error}') from None
 
 
 def adapt(
@@ -105,6 +114,7 @@ def adapt(
     prefix: str | None = None,
     location: str = '',
     drop_position_bias: bool = False,
+    num_heads: int | None = None,
 ) -> tuple[dict[str, Tensor], LoadReport, list[str]]:
     """Translate a checkpoint to a model's names and shapes.
 
@@ -117,6 +127,7 @@ def adapt(
         location: What precedes the model's own names in ``content``, if it is a state dict of
             the model around it.
         drop_position_bias: Leave out biases that a plain ViT cannot represent.
+        num_heads: Attention heads of the file's encoder, if the user says them.
 
     Returns:
         Tensors to load under the model's names, the report, and the keys of ``content`` that
@@ -129,13 +140,19 @@ def adapt(
     state: dict[str, Tensor] = {}
     changed: dict[str, str] = {}
     read: dict[str, Recognised] = {}
+    told: list[str] = []
+    doubts: list[str] = []
     trunks = model.trunks
     for name, trunk in trunks.items():
         try:
-            found = recognise(content, prefix, location + name, drop_position_bias)
-            fitted, how = adapt_encoder(found.encoder, trunk, found.grid, found.num_heads)
+            found = recognise(content, prefix, location + name, drop_position_bias, num_heads)
+            require_sizes(found.encoder, trunk)
+            said, doubted = compare(found.facts, trunk)
+            fitted, how = adapt_encoder(found.encoder, trunk, found.grid)
         except ValueError as error:
-            raise ValueError(f'cannot load {source} into {trunk.name}: {error}') from None
+            raise UserError(f'cannot load {source} into {trunk.name}: {error}') from None
+        told += said
+        doubts += doubted
         state.update({name + key: tensor for key, tensor in fitted.items()})
         changed.update({name + key: text for key, text in how.items()})
         read[found.root] = found
@@ -145,6 +162,7 @@ def adapt(
     beside = {key: tensor for key, tensor in beside.items() if key not in state}
     state.update(_fit_beside(beside, model, changed, found.grid))
     changed = {key: how for key, how in changed.items() if key in state}
+    doubts += _other_pooling(found, model, state)
     used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
     keys = [*found.encoder_keys, *found.rest_keys, *found.dropped]
     report = LoadReport(
@@ -155,8 +173,21 @@ def adapt(
         initial=[name for name in own if name not in state],
         ignored=[key.removeprefix(_wrapper(found)) for key in keys if key not in used],
         lost=[key.removeprefix(_wrapper(found)) for key in found.lost],
+        told=list(dict.fromkeys(told)),
+        doubts=list(dict.fromkeys(doubts)),
     )
     return state, report, [*used, *found.dropped, *found.lost]
+
+
+def _other_pooling(found: Recognised, model: ModelSpec, state: Mapping[str, Tensor]) -> list[str]:
+    """What to say of a head that was trained on other features than the model gives it."""
+    pool = found.facts.pool
+    if pool is None or model.pool in (None, pool.value) or 'head.fc.weight' not in state:
+        return []
+    return [
+        f"its head was trained on pool='{pool.value}' ({pool.source}), the model's neck has "
+        f"pool='{model.pool}'"
+    ]
 
 
 def _used(
@@ -223,7 +254,8 @@ def log_report(report: LoadReport, model: ModelSpec) -> None:
     is_partial |= 'decoder.mask_token' in report.initial and any(
         'decoder.' in name for name in report.ignored
     )
-    level = logging.WARNING if report.lost or is_partial else logging.INFO
+    is_doubtful = report.lost or report.doubts or is_partial
+    level = logging.WARNING if is_doubtful else logging.INFO
     print_log(str(report), 'current', level)
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from mae_plugin.geometry import Grid
 
+from .facts import Facts, find_facts
 from .formats import FORMATS, Format
 from .keys import HARMLESS, INSIDE_ENCODER, SECOND_COPY, flatten, plain_names, whole
-from .stored_encoder import stored_grid, stored_heads
+from .stored_encoder import stored_grid
 
 _INDEX = re.compile(r'\.(\d+)\.')
 _PART = re.compile(r'\.attn\.[qkv]\.(weight|bias)$')
@@ -34,7 +35,7 @@ class Recognised(NamedTuple):
         lost: The file's keys that were left out on demand, though they change the output.
         grid: Grid of the position embeddings, if the file says it, as this project's runs do and
             positions with four dimensions.
-        num_heads: Attention heads, if the file says them.
+        facts: What no tensor shows, such as the attention heads, as far as it is known.
     """
 
     format: Format
@@ -46,7 +47,7 @@ class Recognised(NamedTuple):
     dropped: list[str]
     lost: list[str]
     grid: Grid | None = None
-    num_heads: int | None = None
+    facts: Facts = Facts()
 
 
 def recognise(
@@ -54,6 +55,7 @@ def recognise(
     prefix: str | None = None,
     prefer: str | None = None,
     drop_position_bias: bool = False,
+    num_heads: int | None = None,
 ) -> Recognised:
     """Recognise a checkpoint from its keys and give the encoder our names.
 
@@ -62,10 +64,11 @@ def recognise(
         prefix: Read the encoder under this prefix alone (``'backbone.'``); anywhere when None.
         prefer: Of several encoders take the one under this prefix, if there is one.
         drop_position_bias: Leave out relative position biases that a plain ViT cannot represent.
+        num_heads: Its attention heads, if the user says them.
 
     Raises:
         ValueError: If there is no ViT, none under ``prefix``, several to choose from, or one of
-            another architecture.
+            another architecture; if what the file says of it contradicts itself.
     """
     flat = flatten(content)
     keys = plain_names(flat)
@@ -83,7 +86,7 @@ def recognise(
         dropped=[keys[name] for name in translated.dropped],
         lost=[keys[name] for name in translated.lost],
         grid=translated.grid or stored_grid(content, translated.encoder),
-        num_heads=stored_heads(content, translated.encoder, root),
+        facts=find_facts(content, translated.encoder, translated.rest, found, root, num_heads),
     )
 
 

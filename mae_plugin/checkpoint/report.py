@@ -18,6 +18,8 @@ class LoadReport:
         initial: Names of the model's tensors that stay as initialised.
         ignored: Keys of the file that were not used.
         lost: Keys of the file without which the encoder computes something else.
+        told: What is known of the encoder that no tensor shows, and from where.
+        doubts: Where the model may compute something else than the encoder did.
     """
 
     source: str
@@ -27,6 +29,8 @@ class LoadReport:
     initial: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f'Loaded {self.source} ({self.format})']
@@ -37,6 +41,9 @@ class LoadReport:
         lines += [f'  changed: {shorten(names)}: {how}' for how, names in by_change.items()]
         lines.append(f'  left at initialisation: {shorten(self.initial) or "nothing"}')
         lines.append(f'  ignored in the file: {shorten(self.ignored) or "nothing"}')
+        if self.told:
+            lines.append(f'  no tensor shows: {"; ".join(self.told)}')
+        lines += [f'  DOUBTFUL: {doubt}' for doubt in self.doubts]
         if self.lost:
             lines.append(
                 f'  LEFT OUT, as asked for: {shorten(self.lost)}. The encoder computes something '

@@ -45,7 +45,7 @@ def safe_load(
     Returns:
         The dict that was saved. Numpy arrays and ``HistoryBuffer`` come back as such, numpy
         scalars as Python numbers, paths as strings, a ``Namespace`` as ``argparse.Namespace``. Of
-        a model's folder, the ``config.json`` comes with it, under that key.
+        a model's folder, what describes the model comes with it, under the name of its file.
 
     Raises:
         FileNotFoundError: ``path`` does not exist.

@@ -17,6 +17,8 @@ class TrunkSpec(NamedTuple):
         grid: Patch grid (h, w) of its position embeddings.
         num_prefix_tokens: Rows of the position embeddings before the grid.
         num_heads: Attention heads, which no tensor shows.
+        norm_eps: Of its LayerNorms.
+        windows: Side of each block's attention windows in patches, 0 for global attention.
     """
 
     name: str
@@ -24,6 +26,8 @@ class TrunkSpec(NamedTuple):
     grid: Grid
     num_prefix_tokens: int
     num_heads: int
+    norm_eps: float
+    windows: tuple[int, ...]
 
 
 class Trunk(Protocol):
@@ -41,11 +45,13 @@ class ModelSpec(NamedTuple):
         tensors: Its whole state dict.
         trunks: Its ViTs by the prefix of their keys: ``'backbone.'``, ``''`` for itself.
         decoder_grid: Patch grid of a MAE decoder's position embeddings, if it has one.
+        pool: How tokens become its head's input, 'cls' or 'avg', if it is a classifier of ours.
     """
 
     tensors: Mapping[str, Tensor]
     trunks: Mapping[str, TrunkSpec]
     decoder_grid: Grid | None = None
+    pool: str | None = None
 
 
 def find_trunks(module: nn.Module) -> dict[str, Trunk]:
@@ -60,5 +66,7 @@ def find_trunks(module: nn.Module) -> dict[str, Trunk]:
 def model_spec(module: nn.Module) -> ModelSpec:
     """The spec of a model, from its modules."""
     trunks = {name: trunk.trunk_spec() for name, trunk in find_trunks(module).items()}
-    decoder = dict(module.named_children()).get('decoder')
-    return ModelSpec(module.state_dict(), trunks, getattr(decoder, 'grid', None))
+    parts = dict(module.named_children())
+    grid = getattr(parts.get('decoder'), 'grid', None)
+    pool = getattr(parts.get('neck'), 'pool', None)
+    return ModelSpec(module.state_dict(), trunks, grid, pool if isinstance(pool, str) else None)

@@ -4,7 +4,18 @@ mmengine would execute that text; a checkpoint may come from anyone, so here it 
 """
 
 import ast
+from collections.abc import Mapping
 from typing import Any
+
+
+def stored_config(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The config beside a run's weights; empty if there is none, or none that can be read."""
+    meta = content.get('meta')
+    text = meta.get('cfg') if isinstance(meta, Mapping) else None
+    try:
+        return literal_config(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
 
 
 def literal_config(text: str) -> dict[str, Any]:
@@ -37,10 +48,13 @@ def literal_config(text: str) -> dict[str, Any]:
 
 
 def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
         names = [keyword.arg for keyword in node.keywords]
-        if all(names):
+        if not node.args and all(names):
             return dict(zip(names, (_literal(keyword.value) for keyword in node.keywords)))
+        # Where a key is no name, mmengine writes dict({'.norm1.': ...}).
+        if not names and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
+            node = node.args[0]
     if isinstance(node, ast.Dict) and all(node.keys):
         keys = [_literal(key) for key in node.keys if key is not None]
         return dict(zip(keys, map(_literal, node.values)))

@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_plugin.arch import ARCHS
-from mae_plugin.checkpoint.fit import Sizes, sizes
 from mae_plugin.checkpoint.load import adapt
 from mae_plugin.checkpoint.recognise import Recognised, recognise
 from mae_plugin.checkpoint.report import LoadReport, shorten
 from mae_plugin.checkpoint.resize import find_grid
+from mae_plugin.checkpoint.sizes import Sizes, sizes
 from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.geometry import Grid, sincos_pos_embed
 from mae_plugin.models.cross_decoder import CrossAttentionDecoder
@@ -46,7 +45,8 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
         f'  encoder    {size}',
         f'  positions  {_positions(found, size)}',
         f'  extras     {", ".join(_extras(found)) or "none"}',
-        f'  loaded into (num_heads={_num_heads(found, size)}, {_source_of_heads(found)})',
+        f'  heads      {found.facts.num_heads or "not known: nothing tells them"}',
+        f'  loaded into (num_heads={_num_heads(found, size)})',
     ]
     for name, model in _models(found, size).items():
         try:
@@ -153,15 +153,9 @@ def _img_size(found: Recognised, size: Sizes) -> Grid:
     return h * size.patch_size, w * size.patch_size
 
 
-def _source_of_heads(found: Recognised) -> str:
-    return 'assumed: no key tells' if found.num_heads is None else 'as its stored config says'
-
-
 def _num_heads(found: Recognised, size: Sizes) -> int:
-    if found.num_heads is not None:
-        return found.num_heads
-    if size.arch in ARCHS:
-        return ARCHS[size.arch].num_heads
+    if found.facts.num_heads is not None:
+        return found.facts.num_heads.value
     return next(heads for heads in (max(1, size.width // 64), 1) if size.width % heads == 0)
 
 

@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
-from mae_plugin.arch import ARCHS
-from mae_plugin.checkpoint.fit import Sizes, sizes
+from mae_plugin.checkpoint.claims import claims_of_config, hub_statistics
 from mae_plugin.checkpoint.load import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.recognise import recognise
-from mae_plugin.checkpoint.stored_config import literal_config
+from mae_plugin.checkpoint.sizes import Sizes, sizes
+from mae_plugin.checkpoint.stored_config import stored_config
+from mae_plugin.errors import UserError
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.models.vit import ViT
 from mae_plugin.shipped import config_path
@@ -25,30 +28,35 @@ def load_encoder(
     Args:
         checkpoint: A run of this project, or any file that
             :func:`~mae_plugin.checkpoint.load_pretrained` knows.
-        num_heads: Attention heads, which no weight tells. By default the run's own, or those of
-            the ViT size that the file has.
+        num_heads: Attention heads, which no weight tells. By default what the file says, or what
+            all models of its layout and size have.
         config: Config file of the model; by default the one in the checkpoint, if any.
 
     Returns:
-        The encoder in evaluation mode, without gradients, and the preprocessor of its images:
-        the run's own, or ImageNet's mean and deviation.
+        The encoder in evaluation mode, without gradients, with the LayerNorms' eps that the file
+        says; and the preprocessor of its images: the run's own, or ImageNet's mean and deviation.
 
     Raises:
-        ValueError: If there is no ViT in the file, or no square of positions; if it is of a size
-            of its own and nothing tells the number of heads.
+        ValueError: If there is no ViT in the file, or no square of positions; if nothing tells
+            the number of heads; if the file says another one.
     """
     content = read_checkpoint(str(checkpoint))
-    encoder = recognise(content).encoder
+    found = recognise(content, num_heads=num_heads)
+    encoder, facts = found.encoder, found.facts
     size = sizes(encoder)
-    stored = _stored_model(content) if config is None else read_model_config(config)
-    backbone = stored.get('backbone') or {}
-    num_heads = num_heads or _num_heads(size, backbone)
+    stored = stored_config(content).get('model') or {}
+    if config is not None:
+        stored = read_model_config(config)
+        num_heads = num_heads or claims_of_config(stored, size).get('num_heads')
+    if num_heads is None and facts.num_heads is not None:
+        num_heads = facts.num_heads.value
     if num_heads is None:
-        raise ValueError(
+        raise UserError(
             f'{checkpoint} does not say how many attention heads its encoder has (width '
-            f'{size.width}, {size.depth} blocks: no known size), and a wrong number gives wrong '
-            'features: give num_heads (--num-heads N), or the config (--config FILE)'
+            f'{size.width}, {size.depth} blocks, {found.format.name}), and a wrong number gives '
+            'wrong features: give num_heads (--num-heads N), or the config (--config FILE)'
         )
+    backbone = stored.get('backbone') or {}
     vit = ViT(
         arch=dict(
             embed_dims=size.width,
@@ -64,18 +72,26 @@ def load_encoder(
         layer_scale_init=1.0 if 'blocks.0.gamma_1' in encoder else None,
         final_norm='norm.weight' in encoder,
     )
-    load_pretrained(vit, str(checkpoint))
+    if facts.norm_eps is not None:
+        for module in vit.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = facts.norm_eps.value
+    load_pretrained(vit, str(checkpoint), num_heads=num_heads)
     vit.requires_grad_(False)
-    statistics = stored.get('data_preprocessor') or {}
-    known = {key: statistics[key] for key in ('mean', 'std') if key in statistics}
-    if not known and size.in_channels != 3:
-        known = dict(mean=[127.5] * size.in_channels, std=[127.5] * size.in_channels)
-    return vit.eval(), MAEDataPreprocessor(**known)
+    return vit.eval(), MAEDataPreprocessor(**_statistics(stored, content, size.in_channels))
 
 
-def _stored_model(content: dict) -> dict:
-    text = (content.get('meta') or {}).get('cfg') if isinstance(content, dict) else None
-    return literal_config(text).get('model') or {} if isinstance(text, str) else {}
+def _statistics(stored: dict, content: dict, channels: int) -> dict[str, Any]:
+    """Mean and deviation of the encoder's images: as the file says, or assumed, which is told."""
+    told = stored.get('data_preprocessor') or hub_statistics(content)
+    known = {key: told[key] for key in ('mean', 'std') if key in told}
+    if known:
+        return known
+    assumed = "ImageNet's mean and deviation"
+    if channels != 3:
+        known, assumed = dict(mean=[127.5] * channels, std=[127.5] * channels), 'the range -1 to 1'
+    print_log(f'nothing tells how its images were normalised: {assumed} assumed', 'current')
+    return known
 
 
 def read_model_config(config: str | Path) -> dict:
@@ -90,16 +106,6 @@ def read_model_config(config: str | Path) -> dict:
     if not isinstance(model, dict):
         raise ValueError(f'{config} has no model: it is a part that other configs inherit')
     return model
-
-
-def _num_heads(size: Sizes, backbone: dict) -> int | None:
-    arch = backbone.get('arch')
-    told = arch.get('num_heads') if isinstance(arch, dict) else backbone.get('num_heads')
-    if told:
-        return told
-    # Other toolboxes have other names for the sizes ('b'): then the shapes decide.
-    name = arch if isinstance(arch, str) and arch in ARCHS else size.arch
-    return ARCHS[name].num_heads if name in ARCHS else None
 
 
 def _img_size(size: Sizes) -> int:

@@ -151,6 +151,8 @@ class ViT(BaseModule):
             self.grid,
             self.num_prefix_tokens,
             self.blocks[0].attn.num_heads,
+            self.blocks[0].norm1.eps,
+            tuple(getattr(block.attn, 'window_size', 0) for block in self.blocks),
         )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:

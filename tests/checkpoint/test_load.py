@@ -219,6 +219,9 @@ def test_report_reads_well_and_is_logged(tmp_path, logged):
         '  left at initialisation: norm.weight, norm.bias',
         '  ignored in the file: mask_token, decoder_pos_embed, decoder_embed.* (2), '
         'decoder_norm.* (2), decoder_pred.* (2), decoder_blocks.* (24)',
+        '  DOUBTFUL: nothing tells how many attention heads its encoder has (the model has 4), '
+        'and a wrong number gives wrong features: if you know it, say it with num_heads=N '
+        '(load_pretrained and init_cfg take it)',
     ]
     assert [record.getMessage() for record in logged] == [str(report)]
     assert logged[0].levelno == logging.WARNING

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mae_plugin.checkpoint.load import adapt, check_heads, log_report
+from mae_plugin.checkpoint.load import adapt, check_facts, log_report
 from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.registry import HOOKS
 
@@ -44,7 +44,7 @@ class StartingWeightsHook(Hook):
         if not spec.trunks:
             return
         if not self.fit:
-            check_heads(checkpoint, spec, self.source)
+            check_facts(checkpoint, spec, self.source)
             return
         fitted, report, _ = adapt(checkpoint, spec, self.source)
         checkpoint['state_dict'] = {**spec.tensors, **fitted}
