@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from mae_plugin.errors import UserError
+
 
 class Arch(NamedTuple):
     """Numbers of one ViT size."""
@@ -25,11 +27,11 @@ def parse_arch(arch: str | dict) -> Arch:
     """Numbers of ``arch``, a name of :data:`ARCHS` or a dict with :class:`Arch`'s fields.
 
     Raises:
-        ValueError: If the name is unknown, or the dict's keys are not the right ones.
+        UserError: If the name is unknown, or the dict's keys are not the right ones.
     """
     if isinstance(arch, str):
         if arch not in ARCHS:
-            raise ValueError(
+            raise UserError(
                 f"unknown arch '{arch}': choose one of {', '.join(ARCHS)}, or give a dict with "
                 f'{", ".join(Arch._fields)}'
             )
@@ -37,7 +39,7 @@ def parse_arch(arch: str | dict) -> Arch:
     unknown = set(arch) - set(Arch._fields)
     missing = {'embed_dims', 'num_layers', 'num_heads'} - set(arch)
     if unknown or missing:
-        raise ValueError(
+        raise UserError(
             f'arch={dict(arch)}: needs embed_dims, num_layers, num_heads and optionally '
             f'mlp_ratio; missing {sorted(missing)}, unknown {sorted(unknown)}'
         )

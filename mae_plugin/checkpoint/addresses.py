@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mae_plugin.compat import mmengine_home
+from mae_plugin.errors import UserError
 
 SCHEMES = ('http://', 'https://')
 # Those of names that stand for an address, and of object stores (as mmengine has them, patterns).
@@ -25,7 +26,7 @@ def local_copy(address: str) -> Iterator[Path]:
             mmengine's model lists (``open-mmlab://...``), or an object store's address.
 
     Raises:
-        ValueError: If a list does not have the name.
+        UserError: If a list does not have the name.
     """
     if '://' not in address:
         yield Path(address)
@@ -53,7 +54,7 @@ def _look_up(address: str) -> str:
         known = lists.get_external_models()
         name = lists.get_deprecated_model_names().get(name, name)
     if name not in known:
-        raise ValueError(
+        raise UserError(
             f"{address}: mmengine's list for {scheme}:// has no '{name}'; give a path or an "
             'http(s) address'
         )

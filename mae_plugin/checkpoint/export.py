@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mae_plugin.errors import UserError
 from mae_plugin.files import atomic_write
 
 from . import formats
@@ -86,10 +87,10 @@ def export_checkpoint(
         Tensors under the peer's keys, without the wrapper.
 
     Raises:
-        ValueError: If the file holds no ViT, or the peer cannot represent what it holds.
+        UserError: If the file holds no ViT, or the peer cannot represent what it holds.
     """
     if to not in TARGETS or part not in ('encoder', 'full'):
-        raise ValueError(
+        raise UserError(
             f"to='{to}', part='{part}': choose `to` from {', '.join(TARGETS)} and `part` from "
             'encoder, full'
         )
@@ -122,7 +123,7 @@ def write_export(path: str | Path, tensors: Mapping[str, Tensor], to: str) -> No
     """Write exported tensors, atomically, as ``.safetensors`` or ``.pth``.
 
     Raises:
-        ValueError: If the suffix is another one.
+        UserError: If the suffix is another one.
     """
     path = Path(path)
     # Contiguous copies: neither a view's whole storage nor shared memory is to be written.
@@ -137,7 +138,7 @@ def write_export(path: str | Path, tensors: Mapping[str, Tensor], to: str) -> No
         torch.save(tensors if wrapper is None else {wrapper: tensors}, buffer)
         atomic_write(path, buffer.getbuffer())
     else:
-        raise ValueError(f"{path}: the name must end in .safetensors or .pth, not '{path.suffix}'")
+        raise UserError(f"{path}: the name must end in .safetensors or .pth, not '{path.suffix}'")
 
 
 def _rename(state: Mapping[str, Tensor], table: dict[str, str], prefix: str) -> dict[str, Tensor]:
@@ -156,23 +157,23 @@ def _rename(state: Mapping[str, Tensor], table: dict[str, str], prefix: str) -> 
         for part, piece in zip(parts, tensor.chunk(3)):
             renamed[f'{prefix}{part}'] = piece
     if unknown:
-        raise ValueError(f'that layout has no place for {shorten(unknown)}')
+        raise UserError(f'that layout has no place for {shorten(unknown)}')
     return renamed
 
 
 def _export_decoder(rest: Mapping[str, Tensor], target: Target, to: str) -> dict[str, Tensor]:
     if target.decoder is None:
-        raise ValueError(f"{to} has no MAE decoder: export part='encoder'")
+        raise UserError(f"{to} has no MAE decoder: export part='encoder'")
     decoder = {k: v for k, v in rest.items() if k.startswith(_DECODER)}
     if not decoder:
-        raise ValueError("the file has no MAE decoder: export part='encoder'")
+        raise UserError("the file has no MAE decoder: export part='encoder'")
     return _rename(decoder, {ours: theirs for theirs, ours in target.decoder.items()}, '')
 
 
 def _drop_relative_positions(encoder: dict[str, Tensor], to: str) -> None:
     names = [name for name in encoder if re.search(r'rel_pos_[hw]$', name)]
     if any(encoder[name].any() for name in names):
-        raise ValueError(
+        raise UserError(
             f'its attention has relative positions ({shorten(names)}), which a plain ViT of {to} '
             'cannot represent: export the pretrained file instead of the fine-tuned one'
         )

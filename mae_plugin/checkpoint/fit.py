@@ -47,7 +47,7 @@ def adapt_encoder(
         Tensors to load, each of the trunk's shape, and for each one that was changed, how.
 
     Raises:
-        ValueError: If the encoder is not covered, or the trunk would compute something else.
+        UserError: If the encoder is not covered, or the trunk would compute something else.
     """
     own = trunk.tensors
     theirs, ours = sizes(encoder), sizes(own)
@@ -89,8 +89,8 @@ def adapt_encoder(
     return {name: tensor for name, tensor in state.items() if name in own}, changed
 
 
-def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> ValueError:
-    return ValueError(
+def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> UserError:
+    return UserError(
         f'its encoder does not fit: {reason}.\n  file:  {theirs}\n  model: {ours}\n'
         'Build the model as the file is, or choose another file'
     )
@@ -120,7 +120,7 @@ def _fit_qkv_bias(state: dict[str, Tensor], own: Mapping, changed: dict[str, str
             changed[name] = 'zero, the file has none'
     lost = [name for name in state if name.endswith('attn.qkv.bias') and name not in own]
     if any(state[name].any() for name in lost):
-        raise ValueError(f'it has {shorten(lost)}, the model none: set qkv_bias=True')
+        raise UserError(f'it has {shorten(lost)}, the model none: set qkv_bias=True')
 
 
 def _fit_layer_scale(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:
@@ -155,7 +155,7 @@ def _fit_relative_positions(
     names = [name for name in state if re.search(r'rel_pos_[hw]$', name)]
     lost = [name for name in names if name not in own]
     if any(state[name].any() for name in lost):
-        raise ValueError(
+        raise UserError(
             f'it adds relative positions to its attention ({shorten(lost)}), the model none, so '
             'it would compute something else: use ViTBackbone with relative positions'
         )

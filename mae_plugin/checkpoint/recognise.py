@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .facts import Facts, find_facts
@@ -67,7 +68,7 @@ def recognise(
         num_heads: Its attention heads, if the user says them.
 
     Raises:
-        ValueError: If there is no ViT, none under ``prefix``, several to choose from, or one of
+        UserError: If there is no ViT, none under ``prefix``, several to choose from, or one of
             another architecture; if what the file says of it contradicts itself.
     """
     flat = flatten(content)
@@ -106,7 +107,7 @@ def _find_encoder(
         if key == patch or key.endswith('.' + patch)
     }
     if not roots:
-        raise ValueError(
+        raise UserError(
             f'no ViT encoder in it: none of its {len(flat)} tensors is a patch projection '
             f'({", ".join(patches)}). Its keys: {whole(flat, 8)}'
         )
@@ -118,7 +119,7 @@ def _find_encoder(
         wanted = prefix.rstrip('.') + '.'
         matching = {r: p for r, p in roots.items() if r == wanted or r.endswith('.' + wanted)}
         if not matching:
-            raise ValueError(
+            raise UserError(
                 f"no ViT encoder under prefix='{prefix}'; there is one under: "
                 f'{", ".join(repr(root) for root in roots)}. Leave `prefix` out to find it'
             )
@@ -127,7 +128,7 @@ def _find_encoder(
         first = {r: p for r, p in roots.items() if not re.search(SECOND_COPY, r)}
         roots = first or roots
     if len(roots) > 1:
-        raise ValueError(
+        raise UserError(
             f'several ViT encoders: choose one with prefix=, of '
             f'{", ".join(repr(root) for root in roots)}'
         )
@@ -175,7 +176,7 @@ def _translate(
         else:
             rest_keys[key] = beside or key
     if foreign:
-        raise ValueError(
+        raise UserError(
             f'its encoder ({form.name}) has parts that a plain ViT lacks, without which it would '
             f'compute something else: {whole(foreign)}'
         )
@@ -200,7 +201,7 @@ def _refuse_gated_mlp(encoder: Mapping[str, Tensor], form: Format) -> None:
     """Refuse SwiGLU and the like, whose first layer is twice as wide as the second takes."""
     first, second = (encoder.get(f'blocks.0.mlp.fc{i}.weight') for i in (1, 2))
     if first is not None and second is not None and first.shape[0] == 2 * second.shape[1]:
-        raise ValueError(
+        raise UserError(
             f'its encoder ({form.name}) has gated MLPs (fc1 gives {first.shape[0]} numbers, fc2 '
             f'takes {second.shape[1]}), which a plain ViT lacks'
         )
@@ -215,8 +216,8 @@ def _flatten_positions(encoder: dict[str, Tensor]) -> Grid | None:
     return positions.shape[1], positions.shape[2]
 
 
-def _position_bias(key: str, form: Format) -> ValueError:
-    return ValueError(
+def _position_bias(key: str, form: Format) -> UserError:
+    return UserError(
         f'{key} is not zero: this {form.name} adds a learned bias for each pair of positions to '
         'its attention, which a plain ViT cannot represent (decomposed relative positions '
         "neither). Use the host's own BEiT or MAE backbone for this file, or, to fine-tune "
@@ -233,7 +234,7 @@ def _fuse_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
         tensors = [state.get(name.format(part)) for part in 'qkv']
         known = next(tensor for tensor in tensors if tensor is not None)
         if name.endswith('weight') and any(tensor is None for tensor in tensors):
-            raise ValueError(f'{name.format("qkv")}: one of query, key and value is missing')
+            raise UserError(f'{name.format("qkv")}: one of query, key and value is missing')
         fused[name.format('qkv')] = torch.cat(
             [torch.zeros_like(known) if tensor is None else tensor for tensor in tensors]
         )

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, resize_pos_embed
 
 
@@ -32,7 +33,7 @@ def fit_pos_embed(
         (1, num_prefix_tokens + h·w, D), and what was done in words, '' for nothing.
 
     Raises:
-        ValueError: If the rows form no grid that can be told.
+        UserError: If the rows form no grid that can be told.
     """
     if source is None:
         num_prefix, source = find_grid(pos_embed, target, has_cls_token)
@@ -65,7 +66,7 @@ def find_grid(pos_embed: Tensor, target: Grid | None, has_cls_token: bool) -> tu
         has_cls_token: Whether the file has a class token.
 
     Raises:
-        ValueError: If no grid is expected, and none is clearly the smoothest.
+        UserError: If no grid is expected, and none is clearly the smoothest.
     """
     rows = pos_embed.shape[1]
     prefixes = (1, 0) if has_cls_token else (0, 1)
@@ -80,7 +81,7 @@ def find_grid(pos_embed: Tensor, target: Grid | None, has_cls_token: bool) -> tu
         return expected
     if ranked and not any(grids[ranked[0]] >= 0.9 * grids[other] for other in ranked[1:]):
         return ranked[0]
-    raise ValueError(
+    raise UserError(
         f'pos_embed has {rows} rows, and nothing tells which grid they form: no square, not the '
         "model's aspect ratio, and none is clearly the smoothest. Build the model with the "
         '`img_size` of the file'
@@ -153,12 +154,12 @@ def resize_channels(weight: Tensor, in_channels: int) -> Tensor:
     their scale.
 
     Raises:
-        ValueError: If the file has another number of channels: which of its bands are the
+        UserError: If the file has another number of channels: which of its bands are the
             model's, no rule can say.
     """
     channels = weight.shape[1]
     if channels not in (1, 3):
-        raise ValueError(
+        raise UserError(
             f'the file takes {channels} channels, the model {in_channels}, and nothing says which '
             f'bands correspond: build the model with in_channels={channels}'
         )

@@ -19,6 +19,7 @@ from mae_plugin.checkpoint.addresses import NAMED, SCHEMES, STORED, local_copy
 from mae_plugin.checkpoint.folders import WEIGHTS, model_config, model_files
 from mae_plugin.checkpoint.restricted_unpickler import STAND_INS, restricted_load, to_plain
 from mae_plugin.compat import load_restricted
+from mae_plugin.errors import MissingFileError, UserError
 
 _PICKLE = b'\x80'
 # torch's older format begins with a pickle of this number.
@@ -49,7 +50,7 @@ def safe_load(
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
-        ValueError: It is another folder; or the file holds code or types outside the list, is
+        UserError: It is another folder; or the file holds code or types outside the list, is
             empty, truncated or no checkpoint, or does not hold a dict.
     """
     path = Path(path).expanduser()
@@ -64,9 +65,9 @@ def safe_load(
 
 def _load(path: Path, map_location: Any, trust: bool, mmap: bool) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f'checkpoint {path} does not exist: check the path')
+        raise MissingFileError(f'checkpoint {path} does not exist: check the path')
     if path.stat().st_size == 0:
-        raise ValueError(
+        raise UserError(
             f'checkpoint {path} is empty: it was cut off while being written or copied; copy it '
             'again or use an older one'
         )
@@ -74,7 +75,7 @@ def _load(path: Path, map_location: Any, trust: bool, mmap: bool) -> dict[str, A
         return _load_safetensors(path, map_location)
     content = _load_pth(path, map_location, trust, mmap)
     if not isinstance(content, dict):
-        raise ValueError(
+        raise UserError(
             f'checkpoint {path} holds a {type(content).__name__}, not a dict of tensors: save '
             "model.state_dict() or {'state_dict': ...} instead"
         )
@@ -105,7 +106,7 @@ def use_safe_loading(trust: bool = False) -> None:
         return {k.removeprefix('backbone.'): v for k, v in state if k.startswith('backbone.')}
 
     def load_from_pavi(filename: str, map_location: Any = None) -> dict[str, Any]:
-        raise ValueError(f'{filename}: not read safely; download the file and give its path')
+        raise UserError(f'{filename}: not read safely; download the file and give its path')
 
     register = CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
@@ -118,12 +119,12 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise ValueError(f'reading {path} needs safetensors: pip install safetensors') from error
+        raise UserError(f'reading {path} needs safetensors: pip install safetensors') from error
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
         return load_file(path, device=str(device))
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is not a whole safetensors file ({error}): copy or download it again'
         ) from error
 
@@ -145,7 +146,7 @@ def _load_pth(path: Path, map_location: Any, trust: bool, mmap: bool) -> Any:
             content = load_restricted(path, STAND_INS, map_location, mmap)
             return to_plain(content, {})
         except Exception as error:
-            raise ValueError(_explain(path, error)) from error
+            raise UserError(_explain(path, error)) from error
 
 
 def _explain(path: Path, error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mae_plugin.arch import ARCHS
+from mae_plugin.errors import UserError
 
 
 class Sizes(NamedTuple):
@@ -39,11 +40,11 @@ def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
     """Sizes of an encoder under our names; 0 for what it lacks.
 
     Raises:
-        ValueError: If its patches are not square pieces of images.
+        UserError: If its patches are not square pieces of images.
     """
     shape = tuple(encoder['patch_embed.proj.weight'].shape)
     if len(shape) != 4 or shape[2] != shape[3]:
-        raise ValueError(
+        raise UserError(
             f'its patch projection has the shape {shape}, not (width, channels, p, p): only '
             'square patches of images are known, neither those of videos nor linear ones'
         )

@@ -7,6 +7,8 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from mae_plugin.errors import UserError
+
 
 def stored_config(content: Mapping[str, Any]) -> dict[str, Any]:
     """The config beside a run's weights; empty if there is none, or none that can be read."""
@@ -26,12 +28,12 @@ def literal_config(text: str) -> dict[str, Any]:
             numbers, strings, lists, tuples, dict displays and ``dict(...)`` calls.
 
     Raises:
-        ValueError: If there is anything else in it; the line is shown.
+        UserError: If there is anything else in it; the line is shown.
     """
     try:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(
+        raise UserError(
             f"the config stored in the checkpoint cannot be read: {error}. Give the run's own "
             'config with --config'
         ) from error
@@ -42,7 +44,7 @@ def literal_config(text: str) -> dict[str, Any]:
             and len(statement.targets) == 1
             and isinstance(statement.targets[0], ast.Name)
         ):
-            raise ValueError(_refusal(statement))
+            raise UserError(_refusal(statement))
         config[statement.targets[0].id] = _literal(statement.value)
     return config
 
@@ -65,7 +67,7 @@ def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ValueError(_refusal(node)) from None
+        raise UserError(_refusal(node)) from None
 
 
 def _refusal(node: ast.AST) -> str:

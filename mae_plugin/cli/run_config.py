@@ -15,6 +15,7 @@ from mae_plugin.cli.class_folders import (
 )
 from mae_plugin.cli.data_root import LOADERS, set_data_root
 from mae_plugin.cli.data_roots import set_data_roots
+from mae_plugin.errors import UserError
 from mae_plugin.shipped import config_path
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
         loaders: The data loaders that the run uses.
 
     Raises:
-        ValueError: If the file is missing or no whole config, an option cannot be applied, or the
+        UserError: If the file is missing or no whole config, an option cannot be applied, or the
             folder of ``--data-root`` lacks what a loader needs.
     """
     from mmengine.config import Config
@@ -81,7 +82,7 @@ def load_config(args: Namespace, loaders: Sequence[str] = LOADERS) -> 'Config':
         args.config = config_path(args.config)
     cfg = Config.fromfile(args.config)
     if 'model' not in cfg:
-        raise ValueError(f'{args.config} has no model: it is a part that other configs inherit')
+        raise UserError(f'{args.config} has no model: it is a part that other configs inherit')
     for option in args.cfg_options:
         override(cfg, option)
     cfg.launcher = args.launcher
@@ -105,15 +106,15 @@ def override(cfg: 'Config', option: str) -> None:
     """Apply one KEY=VALUE of ``--cfg-options``.
 
     Raises:
-        ValueError: If it is not of that form, or the config has no such place.
+        UserError: If it is not of that form, or the config has no such place.
     """
     key, equals, value = option.partition('=')
     if not equals:
-        raise ValueError(f"--cfg-options '{option}' is not KEY=VALUE")
+        raise UserError(f"--cfg-options '{option}' is not KEY=VALUE")
     try:
         cfg.merge_from_dict({key: parse_value(value)})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"--cfg-options '{option}' does not fit: {error.args[0]}") from error
+        raise UserError(f"--cfg-options '{option}' does not fit: {error.args[0]}") from error
 
 
 def set_precision(cfg: 'Config', precision: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mae_plugin.errors import UserError
+
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays to an ``.npz`` file that other processes see complete or not at all."""
@@ -29,10 +31,10 @@ def load_arrays(source: str | Path | BinaryIO, names: Sequence[str]) -> dict[str
     """Read arrays; objects, which could run code, are refused.
 
     Raises:
-        ValueError: If the file is missing, damaged, or lacks one of the arrays.
+        UserError: If the file is missing, damaged, or lacks one of the arrays.
     """
     try:
         with np.load(source, allow_pickle=False) as stored:
             return {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{source} is no sound index ({error}); delete it') from error
+        raise UserError(f'{source} is no sound index ({error}); delete it') from error

@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size
 from torch.utils.data import get_worker_info
 
 from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.errors import UserError
 from mae_plugin.files import locked
 
 # The machine's fault, not the file's: such errors end the run as they are.
@@ -18,7 +19,7 @@ _SLOTS = 512
 _SEEN, _BAD, _CURRENT = range(3)
 
 
-class TooManyBadImages(RuntimeError):  # noqa: N818 - says what happened
+class TooManyBadImages(UserError):  # noqa: N818 - says what happened
     """The share of unusable images is above the limit."""
 
 
@@ -39,7 +40,7 @@ class BadImages:
             runs may share it. The runner's hook sets it to ``<work_dir>/bad_images.txt``.
 
     Raises:
-        ValueError: If ``max_share`` lies outside [0, 1] or ``min_count`` or ``window`` below 1.
+        UserError: If ``max_share`` lies outside [0, 1] or ``min_count`` or ``window`` below 1.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BadImages:
         log_file: str | None = None,
     ) -> None:
         if not 0 <= max_share <= 1 or min_count < 1 or window < 1:
-            raise ValueError(
+            raise UserError(
                 f'max_share={max_share} must lie in [0, 1], min_count={min_count} and '
                 f'window={window} be at least 1'
             )

@@ -3,6 +3,7 @@
 import torch
 from mmengine.structures import BaseDataElement
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import FUNCTIONS
 
 
@@ -28,7 +29,7 @@ def stack_collate(samples: list[dict]) -> dict:
         dict: ``inputs`` (B, C, H, W) and ``data_samples``, a list of B.
 
     Raises:
-        ValueError: If the images differ in shape; the message names both and a file.
+        UserError: If the images differ in shape; the message names both and a file.
     """
     inputs = [sample['inputs'] for sample in samples]
     elements: list[BaseDataElement] = []
@@ -44,7 +45,7 @@ def stack_collate(samples: list[dict]) -> dict:
         if image.shape != first.shape:
             packed = sample['data_samples']
             name = (packed[0] if isinstance(packed, list) else packed).get('img_path')
-            raise ValueError(
+            raise UserError(
                 f'{name} gives {tuple(image.shape)}, but the batch began with '
                 f'{tuple(first.shape)}; every image of a batch needs one size'
             )

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import torch
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import TRANSFORMS
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -23,7 +24,7 @@ class ColorJitter:
         hue (float): Strength, at most 0.5; 0 leaves it.
 
     Raises:
-        ValueError: If a strength is negative or ``hue`` is above 0.5.
+        UserError: If a strength is negative or ``hue`` is above 0.5.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class ColorJitter:
         hue: float = 0.1,
     ) -> None:
         if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
-            raise ValueError(
+            raise UserError(
                 f'brightness={brightness}, contrast={contrast}, saturation={saturation}, '
                 f'hue={hue}: strengths are at least 0, hue at most 0.5'
             )
@@ -52,10 +53,10 @@ class ColorJitter:
         """Change one image: (C, H, W) uint8 -> the same.
 
         Raises:
-            ValueError: If it is not uint8 with 1 or 3 channels.
+            UserError: If it is not uint8 with 1 or 3 channels.
         """
         if image.dtype != np.uint8 or image.shape[0] not in (1, 3):
-            raise ValueError(
+            raise UserError(
                 f'ColorJitter takes uint8 images of 1 or 3 channels, not {image.dtype} of shape '
                 f'{image.shape}; leave it out of the pipeline'
             )

@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import DATA_SAMPLERS
 
 
@@ -33,7 +34,7 @@ class StreamSampler(Sampler):
         shuffle (bool): If False, every pass is ``0 ... N - 1``.
 
     Raises:
-        ValueError: If the dataset is empty, or ``batch_size`` or ``repeats`` is not positive.
+        UserError: If the dataset is empty, or ``batch_size`` or ``repeats`` is not positive.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class StreamSampler(Sampler):
         shuffle: bool = True,
     ) -> None:
         if len(dataset) < 1:
-            raise ValueError('the dataset is empty; give it at least one image')
+            raise UserError('the dataset is empty; give it at least one image')
         if repeats < 1 or (batch_size is not None and batch_size < 1):
-            raise ValueError(
+            raise UserError(
                 f'batch_size={batch_size} and repeats={repeats} must both be at least 1'
             )
         self.rank, self.world_size = get_dist_info()
@@ -64,7 +65,7 @@ class StreamSampler(Sampler):
     def global_batch(self) -> int:
         """int: Images per iteration over all processes."""
         if self.batch_size is None:
-            raise ValueError('StreamSampler needs batch_size, the same as its DataLoader has')
+            raise UserError('StreamSampler needs batch_size, the same as its DataLoader has')
         return self.batch_size * self.world_size
 
     @property
@@ -81,10 +82,10 @@ class StreamSampler(Sampler):
         """Continue from a stream position, ``iterations done * global batch``.
 
         Raises:
-            ValueError: If ``position`` is not a whole number of global batches.
+            UserError: If ``position`` is not a whole number of global batches.
         """
         if position < 0 or position % self.global_batch:
-            raise ValueError(
+            raise UserError(
                 f'position={position} is not a multiple of the global batch {self.global_batch}; '
                 f'pass iterations done times the global batch'
             )

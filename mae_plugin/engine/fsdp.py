@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.compat import mmengine_strategies, sharded_state_dicts
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, write_checkpoint
+from mae_plugin.errors import UserError
 from mae_plugin.files import sync_folder, temporary_name
 from mae_plugin.models.block import Block
 from mae_plugin.registry import FUNCTIONS, STRATEGIES
@@ -157,7 +158,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Of DeepSpeed's folders (ZeRO 1 and 2, where every process has all weights) the weights alone.
 
     Raises:
-        ValueError: The folder lacks the files of some processes, or a file is damaged.
+        UserError: The folder lacks the files of some processes, or a file is damaged.
     """
     path = Path(path)
     if not path.is_dir():
@@ -167,10 +168,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = safe_load(path / DEEPSPEED_WEIGHTS, mmap=True)
         return dict(meta=content['meta'], state_dict=content['module'])
     if not files:
-        raise ValueError(f'{path} holds no rank<r>.pth: it is no sharded checkpoint')
+        raise UserError(f'{path} holds no rank<r>.pth: it is no sharded checkpoint')
     parts = [safe_load(file, mmap=True) for file in files]
     if len(parts) != parts[0]['shards']:
-        raise ValueError(f'{path} holds {len(parts)} of {parts[0]["shards"]} files: copy all')
+        raise UserError(f'{path} holds {len(parts)} of {parts[0]["shards"]} files: copy all')
     whole = _gather(parts)
     del whole['shards']
     return whole

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import OPTIMIZERS
 
 
@@ -31,7 +32,7 @@ class LARS(Optimizer):
         trust_coefficient: Factor of the trust ratio (0.001).
 
     Raises:
-        ValueError: If a value is negative.
+        UserError: If a value is negative.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LARS(Optimizer):
         )
         for name, value in options.items():
             if value < 0:
-                raise ValueError(f'LARS: {name}={value} must not be negative')
+                raise UserError(f'LARS: {name}={value} must not be negative')
         super().__init__(params, options)
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT
+from mae_plugin.errors import UserError
 
 # Where each launcher says who this process is: rank, number of processes, rank on the machine.
 _ENVIRONMENT = {
@@ -34,7 +35,7 @@ def prepare_launch(cfg: Config) -> None:
             time to replace hung data workers: NCCL's own, 600, would end the run meanwhile.
 
     Raises:
-        ValueError: The launcher's environment variables are missing, or the timeout is too short.
+        UserError: The launcher's environment variables are missing, or the timeout is too short.
     """
     launcher = cfg.get('launcher') or 'none'
     if launcher == 'none':
@@ -67,7 +68,7 @@ def _group_timeout(cfg: Config, chosen: float | None) -> float:
     attempts = loop.get('worker_restarts', RESTARTS) + 1
     patience = attempts * loop.get('worker_timeout', TIMEOUT)
     if chosen is not None and chosen <= patience:
-        raise ValueError(
+        raise UserError(
             f'env_cfg.dist_cfg.timeout={chosen} s would end the run while one process replaces a '
             f'hung data worker, which takes up to (worker_restarts + 1) x worker_timeout = '
             f'{patience:g} s: raise the one, or lower the others in train_cfg'
@@ -96,7 +97,7 @@ def _set_environment(launcher: str) -> None:
     names = _ENVIRONMENT[launcher]
     missing = [name for name in names if name not in os.environ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f'--launcher {launcher}, but {", ".join(missing)} is not set: start through '
             'tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out'
         )
@@ -104,7 +105,7 @@ def _set_environment(launcher: str) -> None:
         os.environ[name] = os.environ[source]
     local = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE')
     if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ and local != os.environ['WORLD_SIZE']:
-        raise ValueError('--launcher mpi on several machines: set MASTER_ADDR to that of rank 0')
+        raise UserError('--launcher mpi on several machines: set MASTER_ADDR to that of rank 0')
     if 'MASTER_ADDR' not in os.environ:
         nodes = os.environ.get('SLURM_NODELIST')
         command = ['scontrol', 'show', 'hostnames', nodes or '']

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT, BatchFeed
+from mae_plugin.errors import UserError
 from mae_plugin.registry import LOOPS
 
 
@@ -107,7 +108,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Refuse a checkpoint whose iterations mean something else in this run.
 
         Raises:
-            ValueError: If the global batch or the epoch's length has changed.
+            UserError: If the global batch or the epoch's length has changed.
         """
         now = dict(
             global_batch=images_of_iteration(self.dataloader),
@@ -116,13 +117,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         hub = self.runner.message_hub
         saved = {key: hub.get_info(key) for key in now}
         if self._iter > 0 and any(saved[key] not in (None, now[key]) for key in now):
-            raise ValueError(
+            raise UserError(
                 f'the checkpoint was made with {saved}, this run has {now}: iteration '
                 f'{self._iter} would be other images. Keep batch size x processes and the data '
                 'as they were, or start a new run from its weights with load_from'
             )
         if not 0 <= self._first_batch() <= len(self.dataloader):
-            raise ValueError(
+            raise UserError(
                 f'iteration {self._iter} does not lie in epoch {self._epoch + 1} of '
                 f'{len(self.dataloader)} iterations: the data or the batch size has changed since '
                 'the checkpoint; start a new run from its weights with load_from'

@@ -10,6 +10,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mae_plugin.compat import mmengine_strategies, names_in_checkpoint
+from mae_plugin.errors import UserError
 from mae_plugin.registry import OPTIM_WRAPPERS, STRATEGIES
 
 _strategies: Any = mmengine_strategies()
@@ -41,16 +42,14 @@ class DeepSpeedStrategy(_MMEngineDeepSpeedStrategy):
         **kwargs: As for mmengine's ``DeepSpeedStrategy``.
 
     Raises:
-        ValueError: DeepSpeed is missing, or newer than mmengine knows.
+        UserError: DeepSpeed is missing, or newer than mmengine knows.
     """
 
     def __init__(self, *, train_micro_batch_size_per_gpu: int = 1, **kwargs: Any) -> None:
         try:
             import deepspeed.runtime.fp16.onebit  # noqa: F401 - gone in 0.19, mmengine asks for it
         except ImportError as error:
-            raise ValueError(
-                f'DeepSpeedStrategy: {error}; pip install "deepspeed<0.19"'
-            ) from error
+            raise UserError(f'DeepSpeedStrategy: {error}; pip install "deepspeed<0.19"') from error
         super().__init__(
             train_micro_batch_size_per_gpu=train_micro_batch_size_per_gpu,
             **{key: _to_plain(value) for key, value in kwargs.items()},
@@ -74,7 +73,7 @@ class DeepSpeedStrategy(_MMEngineDeepSpeedStrategy):
         """Load the weights of a folder.
 
         Raises:
-            ValueError: A file asks for anything but tensors and plain data.
+            UserError: A file asks for anything but tensors and plain data.
         """
         refuse_code(filename)
         return super().load_checkpoint(filename, **kwargs)
@@ -83,7 +82,7 @@ class DeepSpeedStrategy(_MMEngineDeepSpeedStrategy):
         """Go on from a folder.
 
         Raises:
-            ValueError: A file asks for anything but tensors and plain data.
+            UserError: A file asks for anything but tensors and plain data.
         """
         refuse_code(filename)
         extra_ckpt = super().resume(filename, **kwargs)
@@ -139,12 +138,12 @@ def refuse_code(folder: str | Path) -> None:
     """Look for code in the files of a DeepSpeed checkpoint, which is loaded by unpickling.
 
     Raises:
-        ValueError: There is some; names it.
+        UserError: There is some; names it.
     """
     for file in sorted(Path(folder).glob('*.pt')):
         asked = set(names_in_checkpoint(file)) - _OWN_TYPES
         if asked:
-            raise ValueError(
+            raise UserError(
                 f'checkpoint {file} was refused: its pickle asks for {", ".join(sorted(asked))}, '
                 'which could run code; load a checkpoint that you made yourself'
             )

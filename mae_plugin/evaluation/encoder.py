@@ -37,7 +37,7 @@ def load_encoder(
         says; and the preprocessor of its images: the run's own, or ImageNet's mean and deviation.
 
     Raises:
-        ValueError: If there is no ViT in the file, or no square of positions; if nothing tells
+        UserError: If there is no ViT in the file, or no square of positions; if nothing tells
             the number of heads; if the file says another one.
     """
     content = read_checkpoint(str(checkpoint))
@@ -98,13 +98,13 @@ def read_model_config(config: str | Path) -> dict:
     """The model of a config file.
 
     Raises:
-        ValueError: If there is no such file, or no model in it.
+        UserError: If there is no such file, or no model in it.
     """
     if not Path(config).is_file():
         config = config_path(str(config))
     model = Config.fromfile(config).get('model')
     if not isinstance(model, dict):
-        raise ValueError(f'{config} has no model: it is a part that other configs inherit')
+        raise UserError(f'{config} has no model: it is a part that other configs inherit')
     return model
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import METRICS
 
 # Errors of AlexNet, by which each corruption's error is divided (Hendrycks and Dietterich 2019).
@@ -50,7 +51,7 @@ class ImageNetVariantAccuracy(BaseMetric):
         prefix: Of the result's names.
 
     Raises:
-        ValueError: If there is no such folder.
+        UserError: If there is no such folder.
     """
 
     default_prefix = 'accuracy'
@@ -64,7 +65,7 @@ class ImageNetVariantAccuracy(BaseMetric):
     ) -> None:
         super().__init__(collect_device, prefix)
         if not os.path.isdir(imagenet_folders):
-            raise ValueError(
+            raise UserError(
                 f"imagenet_folders={imagenet_folders!r} is no folder: point it at ImageNet's "
                 '`val` with one sub-folder for each class'
             )
@@ -78,14 +79,14 @@ class ImageNetVariantAccuracy(BaseMetric):
         Scores of ImageNet-C's 3.75 million images would take 15 GB.
 
         Raises:
-            ValueError: If a class folder is none of ImageNet's, or the scores are not for them.
+            UserError: If a class folder is none of ImageNet's, or the scores are not for them.
         """
         for sample in data_samples:
             parent = Path(sample['img_path']).parent
             folder, corruption = parent.name, parent.parent.parent.name
             score = sample['pred_score'].cpu()
             if folder not in self.number or len(score) != len(self.number):
-                raise ValueError(
+                raise UserError(
                     f'class folder {folder!r} must be one of the {len(self.number)} in '
                     f'imagenet_folders, and the model has {len(score)} classes for them: it must '
                     "be ImageNet's own `val`"
@@ -117,7 +118,7 @@ def mean_corruption_error(corruption: Sequence[str], right: torch.Tensor) -> flo
         right: bool, whether each image was classified rightly.
 
     Raises:
-        ValueError: If none of the 15 corruptions is there.
+        UserError: If none of the 15 corruptions is there.
     """
     ratios = []
     for name, reference in ALEXNET_ERRORS.items():
@@ -125,7 +126,7 @@ def mean_corruption_error(corruption: Sequence[str], right: torch.Tensor) -> flo
         if chosen.any():
             ratios.append((1 - right[chosen].float().mean().item()) / reference)
     if not ratios:
-        raise ValueError(
+        raise UserError(
             'no image lies in a folder <corruption>/<severity>/<class>/ of ImageNet-C, such as '
             f'gaussian_noise/3/n01440764; the folders found are {sorted(set(corruption))[:3]}'
         )

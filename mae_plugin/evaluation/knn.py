@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.errors import UserError
+
 
 @torch.no_grad()
 def knn_scores(
@@ -33,12 +35,12 @@ def knn_scores(
         (M, C), each row summing to one.
 
     Raises:
-        ValueError: If ``k`` or ``temperature`` is not positive, or shapes do not fit.
+        UserError: If ``k`` or ``temperature`` is not positive, or shapes do not fit.
     """
     if k < 1 or temperature <= 0:
-        raise ValueError(f'k={k} must be at least 1 and temperature={temperature} positive')
+        raise UserError(f'k={k} must be at least 1 and temperature={temperature} positive')
     if len(train_features) != len(train_labels) or not len(train_labels):
-        raise ValueError(
+        raise UserError(
             f'{len(train_features)} training features with {len(train_labels)} labels: kNN needs '
             'one label for each, and at least one image'
         )

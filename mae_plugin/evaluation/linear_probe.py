@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.errors import UserError
+
 
 class LinearProbe:
     """Multinomial logistic regression on standardised features, fitted by L-BFGS.
@@ -31,10 +33,10 @@ class LinearProbe:
         """Fit on features (N, D) and labels (N,).
 
         Raises:
-            ValueError: If there is no image, or a label is outside [0, ``num_classes``).
+            UserError: If there is no image, or a label is outside [0, ``num_classes``).
         """
         if not len(labels) or labels.min() < 0 or labels.max() >= num_classes:
-            raise ValueError(
+            raise UserError(
                 f'{len(labels)} labels do not fit num_classes={num_classes}: the probe needs at '
                 'least one image and labels from 0 to num_classes - 1'
             )

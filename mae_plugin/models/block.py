@@ -6,6 +6,8 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mae_plugin.errors import UserError
+
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, N, D) to (B, num_heads, N, D/num_heads), a view."""
@@ -21,13 +23,13 @@ class Attention(nn.Module):
         qkv_bias: Whether the query, key and value projections have a bias.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``embed_dims``.
+        UserError: If ``num_heads`` does not divide ``embed_dims``.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
         if embed_dims % num_heads:
-            raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
+            raise UserError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.num_heads = num_heads
         self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)

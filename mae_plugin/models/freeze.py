@@ -2,17 +2,19 @@
 
 from torch import nn
 
+from mae_plugin.errors import UserError
+
 
 def check_frozen_stages(frozen_stages: float, num_layers: int) -> None:
     """Refuse a number of frozen blocks that means nothing.
 
     Raises:
-        ValueError: If it is not -1, nor a multiple of one half from 0 to ``num_layers``.
+        UserError: If it is not -1, nor a multiple of one half from 0 to ``num_layers``.
     """
     if frozen_stages != -1 and not (
         0 <= frozen_stages <= num_layers and float(2 * frozen_stages).is_integer()
     ):
-        raise ValueError(
+        raise UserError(
             f'frozen_stages={frozen_stages}: give -1 (train all), or the number of blocks to '
             f'freeze from 0 (the embeddings alone) to {num_layers}, in steps of one half'
         )

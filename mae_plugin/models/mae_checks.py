@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .masking import Masking
@@ -22,70 +23,70 @@ def check_parts(model: 'MAE') -> None:
     A part of the user's own need not say all of this: what it does not say is not checked.
 
     Raises:
-        ValueError: If parts do not fit; the message names both.
+        UserError: If parts do not fit; the message names both.
     """
     width = getattr(getattr(model.decoder, 'embed', None), 'in_features', None)
     if width not in (None, model.backbone.embed_dims):
-        raise ValueError(
+        raise UserError(
             f"decoder.in_dims={width} differs from the encoder's width {model.backbone.embed_dims}"
         )
     _check_grids(getattr(model.decoder, 'grid', model.backbone.grid), model.backbone)
     embed_dims = getattr(model.decoder, 'embed_dims', None)
     if embed_dims not in (None, model.head.pred.in_features):
-        raise ValueError(
+        raise UserError(
             f'head.in_dims={model.head.pred.in_features} differs from '
             f'decoder.embed_dims={embed_dims}'
         )
     target, channels = model.head.target, model.backbone.patch_embed.proj.in_channels
     if any(parameter.requires_grad for parameter in target.parameters()):
-        raise ValueError(
+        raise UserError(
             f'{type(target).__name__} has parameters that would be trained, towards the target '
             'that is easiest to predict: call requires_grad_(False) in its constructor'
         )
     if getattr(target, 'patch_size', model.backbone.patch_size) != model.backbone.patch_size:
-        raise ValueError(
+        raise UserError(
             f"the target's patch_size={target.patch_size} differs from the encoder's "
             f'{model.backbone.patch_size}'
         )
     if getattr(target, 'in_channels', channels) != channels:
-        raise ValueError(
+        raise UserError(
             f"the target's in_channels={target.in_channels} differs from the encoder's {channels}"
         )
     mean = getattr(model.data_preprocessor, 'mean', None)
     if mean is not None and mean.numel() != channels:
-        raise ValueError(
+        raise UserError(
             f"the data preprocessor's mean has {mean.numel()} values, which differs from the "
             f"encoder's in_channels={channels}: give one mean and one std for each channel"
         )
     in_decoder = getattr(model.decoder, 'mask_token', None) is not None
     if hasattr(model.decoder, 'mask_token') and (model.mask_token is not None) == in_decoder:
-        raise ValueError(
+        raise UserError(
             f'encoder_mask_tokens={model.mask_token is not None} needs '
             f'decoder.with_mask_token={model.mask_token is None}: mask tokens join either '
             'the encoder or the decoder'
         )
     in_layers = getattr(model.decoder, 'in_layers', 1)
     if in_layers > model.backbone.num_layers:
-        raise ValueError(
+        raise UserError(
             f'decoder.in_layers={in_layers} is more than the encoder has blocks: '
             f'{model.backbone.num_layers}'
         )
     if model.prediction_ratio is not None:
         most = getattr(model.masking, 'mask_ratio', 1)
         if not 0 < model.prediction_ratio <= most:
-            raise ValueError(
+            raise UserError(
                 f'prediction_ratio={model.prediction_ratio} is outside (0, mask_ratio='
                 f'{most}]: it is the share of all patches to predict, '
                 'chosen among the masked'
             )
         if not getattr(model.decoder, 'predicts_independently', False):
-            raise ValueError(
+            raise UserError(
                 f'prediction_ratio={model.prediction_ratio} needs a decoder whose predictions '
                 f'do not depend on each other, not {type(model.decoder).__name__}: use '
                 'CrossAttentionDecoder'
             )
         if model.loss_on == 'all':
-            raise ValueError("prediction_ratio and loss_on='all' contradict each other")
+            raise UserError("prediction_ratio and loss_on='all' contradict each other")
     if isinstance(model.masking, Masking):
         grid = model.backbone.grid
         if model.masking.num_keep(grid) == grid[0] * grid[1] and model.loss_on == 'masked':
@@ -106,7 +107,7 @@ def _check_grids(grid: Grid, backbone: 'ViT') -> None:
     )
     text = f"the decoder's img_size={theirs} differs from the encoder's {ours}"
     if grid == backbone.grid[::-1]:
-        raise ValueError(f'{text}: give both the same (height, width)')
+        raise UserError(f'{text}: give both the same (height, width)')
     print_log(f'{text}: its positions are resized at every step', 'current', logging.WARNING)
 
 
@@ -120,7 +121,7 @@ def check_mask(masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, grid: G
         grid: Their patch grid.
 
     Raises:
-        ValueError: If the two are not, for each image, all patches once.
+        UserError: If the two are not, for each image, all patches once.
     """
     batch_size = 2
     length = grid[0] * grid[1]
@@ -132,23 +133,23 @@ def check_mask(masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, grid: G
         or shapes[0][1] + shapes[1][1] != length
         or {ids_keep.dtype, ids_masked.dtype} != {torch.int64}
     ):
-        raise ValueError(
+        raise UserError(
             f'{name} gave {ids_keep.dtype} of shape {shapes[0]} and {ids_masked.dtype} of shape '
             f'{shapes[1]} for {batch_size} images of {grid[0]}x{grid[1]} patches: it should give '
             f'{wanted} patches of each image (not ids_restore or a mask)'
         )
     ids = torch.cat([ids_keep, ids_masked], dim=1)
     if not torch.equal(ids.sort(dim=1).values, torch.arange(length).expand_as(ids)):
-        raise ValueError(
+        raise UserError(
             f'{name} gave patches twice or not at all: it should give {wanted} patches of each '
             'image, each once'
         )
 
 
-def nothing_masked(masking: nn.Module, grid: Grid) -> ValueError:
+def nothing_masked(masking: nn.Module, grid: Grid) -> UserError:
     """The error of a loss on masked patches where there are none."""
     ratio = getattr(masking, 'mask_ratio', None)
-    return ValueError(
+    return UserError(
         f'{type(masking).__name__} with mask_ratio={ratio} masks no patch of a '
         f'{grid[0]}x{grid[1]} grid, so there is nothing to predict: raise it, or train with '
         "loss_on='all'"

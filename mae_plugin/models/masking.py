@@ -10,6 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 from mae_plugin.registry import MODELS
 
@@ -84,13 +85,13 @@ class Masking(nn.Module):
         mask_ratio: Share of patches removed, in [0, 1).
 
     Raises:
-        ValueError: If ``mask_ratio`` is outside [0, 1).
+        UserError: If ``mask_ratio`` is outside [0, 1).
     """
 
     def __init__(self, mask_ratio: float = 0.75) -> None:
         super().__init__()
         if not 0 <= mask_ratio < 1:
-            raise ValueError(
+            raise UserError(
                 f'mask_ratio={mask_ratio} is outside [0, 1): the paper uses 0.75; 0 keeps all'
             )
         self.mask_ratio = mask_ratio
@@ -103,12 +104,12 @@ class Masking(nn.Module):
         """How many patches of a grid (h, w) stay visible: K.
 
         Raises:
-            ValueError: If none would.
+            UserError: If none would.
         """
         length = grid[0] * grid[1]
         kept = int(length * (1 - self.mask_ratio))
         if kept < 1:
-            raise ValueError(
+            raise UserError(
                 f'mask_ratio={self.mask_ratio} keeps none of the {length} patches of a '
                 f'{grid[0]}x{grid[1]} grid: lower it, or use larger images or smaller patches'
             )
@@ -151,7 +152,7 @@ class Masking(nn.Module):
             ids_masked comes in random order: any first n are a random choice among the masked.
 
         Raises:
-            ValueError: If nothing would be kept, or the scores are not one for each patch.
+            UserError: If nothing would be kept, or the scores are not one for each patch.
         """
         self.num_keep(grid)
         length = grid[0] * grid[1]
@@ -162,7 +163,7 @@ class Masking(nn.Module):
             noise = torch.rand(batch_size, draws, device=device)
         score = self.score(noise, grid)
         if score.shape != (batch_size, length):
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}.score gave {tuple(score.shape)} for {batch_size} images '
                 f'of {grid[0]}x{grid[1]} patches: it should be {(batch_size, length)}'
             )

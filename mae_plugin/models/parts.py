@@ -4,6 +4,7 @@ import inspect
 
 from torch import nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 
@@ -15,7 +16,7 @@ def build_part(part: dict | nn.Module) -> nn.Module:
     scope says so (``type='mmpretrain.DALLEEncoder'``).
 
     Raises:
-        ValueError: If the part does not take an argument of its config.
+        UserError: If the part does not take an argument of its config.
     """
     if isinstance(part, nn.Module):
         return part
@@ -32,6 +33,6 @@ def _check_arguments(cls: type, given: set[str]) -> None:
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes.values()):
         return
     if unknown := sorted(given - set(takes)):
-        raise ValueError(
+        raise UserError(
             f'{cls.__name__} takes no {", ".join(unknown)}: it takes {", ".join(takes)}'
         )

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, patch_grid
 
 
@@ -44,12 +45,12 @@ def unpatchify(patches: Tensor, patch_size: int, grid: Grid) -> Tensor:
     """Inverse of :func:`patchify`: (B, L, p·p·C) in raster order to (B, C, H, W).
 
     Raises:
-        ValueError: If L is not h·w, or the width no multiple of p·p.
+        UserError: If L is not h·w, or the width no multiple of p·p.
     """
     b, length, dims = patches.shape
     (h, w), p = grid, patch_size
     if length != h * w or dims % (p * p):
-        raise ValueError(
+        raise UserError(
             f'patches of shape {tuple(patches.shape)} do not make a grid of {h}x{w} with '
             f'patch_size={p}'
         )
@@ -89,10 +90,10 @@ class PatchEmbed(nn.Module):
             (B, K, D), or (B, L, D) without ``ids``.
 
         Raises:
-            ValueError: If the number of channels differs from the model's.
+            UserError: If the number of channels differs from the model's.
         """
         if images.shape[1] != self.proj.in_channels:
-            raise ValueError(
+            raise UserError(
                 f'images have {images.shape[1]} channels, the model takes '
                 f'{self.proj.in_channels}: set `in_channels` (and the mean and std) of the model, '
                 'or `channels` of the loading transform'

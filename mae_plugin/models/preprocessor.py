@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -30,7 +31,7 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
         non_blocking (bool): Copy pinned batches without waiting for them.
 
     Raises:
-        ValueError: If mean and std differ in length, or a std is not positive.
+        UserError: If mean and std differ in length, or a std is not positive.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         if len(mean) != len(std):
-            raise ValueError(
+            raise UserError(
                 f'mean has {len(mean)} values and std {len(std)}; give one of each per channel'
             )
         if min(std) <= 0:
-            raise ValueError(f'std={tuple(std)} must be positive in every channel')
+            raise UserError(f'std={tuple(std)} must be positive in every channel')
         self.channels_last = channels_last
         self.pad_size_divisor = pad_size_divisor
         self._check_range = max(mean) > 1  # until the first batch of floats
@@ -67,14 +68,14 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             dict: ``inputs`` (B, C, H, W) float32 on the device, ``data_samples`` list or None.
 
         Raises:
-            ValueError: If ``data`` is no such dict, or the images do not have as many channels as
+            UserError: If ``data`` is no such dict, or the images do not have as many channels as
                 ``mean``.
         """
         images = _batch_in(data)
         if images.shape[1] != self.mean.shape[1]:
             last = images.shape[3] == self.mean.shape[1]
             swap = ', or put channels first: images.permute(0, 3, 1, 2)' if last else ''
-            raise ValueError(
+            raise UserError(
                 f'inputs of shape {tuple(images.shape)} have {images.shape[1]} channels, but mean '
                 f"and std have {self.mean.shape[1]} values; set mean, std and the model's "
                 f"in_channels to the images' channels{swap}"
@@ -125,28 +126,28 @@ def _batch_in(data: dict) -> torch.Tensor:
     """The (B, C, H, W) images of a batch as a loader or a user's own code gives it.
 
     Raises:
-        ValueError: If it is anything else; the message shows the call.
+        UserError: If it is anything else; the message shows the call.
     """
     call = 'call preprocessor(dict(inputs=images)) with images (B, C, H, W), a tensor'
     if not isinstance(data, dict) or 'inputs' not in data:
         found = f'dict with keys {list(data)}' if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f'a {found} is no batch: {call}')
+        raise UserError(f'a {found} is no batch: {call}')
     images = data['inputs']
     if isinstance(images, (list, tuple)):
         if not images:
-            raise ValueError(f'inputs are an empty list: {call}')
+            raise UserError(f'inputs are an empty list: {call}')
         if isinstance(images[0], torch.Tensor):
             images = torch.stack(list(images))
     if not isinstance(images, torch.Tensor):
         kind = type(images).__name__
         if isinstance(images, (list, tuple)):
             kind += f' of {type(images[0]).__name__}'
-        raise ValueError(
+        raise UserError(
             f'inputs are a {kind}: {call}; of a NumPy image (H, W, C), '
             f'torch.from_numpy(image).permute(2, 0, 1)[None]'
         )
     if images.ndim != 4:
-        raise ValueError(
+        raise UserError(
             f'inputs of shape {tuple(images.shape)}: {call}; of one image (C, H, W), image[None]'
         )
     return images

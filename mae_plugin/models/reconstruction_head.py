@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mae_plugin.compat import is_autocast_available
+from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 from .block import init_linear_and_norm
@@ -28,7 +29,7 @@ class ReconstructionHead(BaseModule):
         loss: 'l2' (the paper's) or 'l1'. Tokens are always predicted by cross-entropy.
 
     Raises:
-        ValueError: If ``loss`` is unknown, or the target has no ``dims``.
+        UserError: If ``loss`` is unknown, or the target has no ``dims``.
     """
 
     def __init__(
@@ -40,10 +41,10 @@ class ReconstructionHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if loss not in _LOSSES:
-            raise ValueError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
+            raise UserError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
         self.target = build_part(target or PixelTarget())
         if not hasattr(self.target, 'dims'):
-            raise ValueError(
+            raise UserError(
                 f'{type(self.target).__name__} has no attribute dims: a target says how many '
                 'values it has for each patch'
             )
@@ -73,7 +74,7 @@ class ReconstructionHead(BaseModule):
             Scalar.
 
         Raises:
-            ValueError: If the target is of another shape than the predictions.
+            UserError: If the target is of another shape than the predictions.
         """
         with _full_precision(images.device.type):
             target = self.target(images, ids)
@@ -82,7 +83,7 @@ class ReconstructionHead(BaseModule):
             if getattr(self.target, 'is_classification', False):
                 return F.cross_entropy(predictions.flatten(0, 1), target.flatten())
             if target.shape != predictions.shape:
-                raise ValueError(
+                raise UserError(
                     f'{type(self.target).__name__} gave a target of shape {tuple(target.shape)} '
                     f'for predictions of shape {tuple(predictions.shape)} (images, patches, dims)'
                 )

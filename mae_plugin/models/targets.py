@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_plugin.compat import is_compiling
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import patchify
 from mae_plugin.registry import MODELS
@@ -76,7 +77,7 @@ class PCATarget(nn.Module):
         num_components: Coefficients kept.
 
     Raises:
-        ValueError: If more coefficients are asked for than a patch has values.
+        UserError: If more coefficients are asked for than a patch has values.
     """
 
     is_classification = False
@@ -87,7 +88,7 @@ class PCATarget(nn.Module):
         super().__init__()
         values = patch_size**2 * in_channels
         if num_components > values:
-            raise ValueError(
+            raise UserError(
                 f'num_components={num_components} exceeds the {values} values of a patch '
                 f'({patch_size}x{patch_size}, {in_channels} channels)'
             )
@@ -116,13 +117,13 @@ class PCATarget(nn.Module):
         """(B, C, H, W) images and (B, K) raster indices to (B, K, num_components).
 
         Raises:
-            ValueError: If the components were never fitted.
+            UserError: If the components were never fitted.
         """
         # Asked until the answer is yes: reading a buffer waits for the device.
         if not (self._known_fitted or is_compiling()):
             self._known_fitted = bool(self.fitted)
             if not self._known_fitted:
-                raise ValueError(
+                raise UserError(
                     'the PCA target has no components yet: add '
                     "custom_hooks=[dict(type='PCAFitHook')] to the config, or load a checkpoint "
                     'that has them'
@@ -191,7 +192,7 @@ class TokenTarget(nn.Module):
         """(B, C, H, W) images and (B, K) raster indices to (B, K) token numbers.
 
         Raises:
-            ValueError: If the tokenizer does not give one token for each patch.
+            UserError: If the tokenizer does not give one token for each patch.
         """
         h, w = patch_grid(images.shape[-2:], self.patch_size)
         size = (h * self.downsample, w * self.downsample)
@@ -203,7 +204,7 @@ class TokenTarget(nn.Module):
             tokens = self.tokenizer(pixels).argmax(dim=1)
         tokens = tokens.flatten(1)
         if tokens.shape[1] != h * w:
-            raise ValueError(
+            raise UserError(
                 f'the tokenizer gives {tokens.shape[1]} tokens for {h * w} patches: set '
                 f'`downsample` (now {self.downsample}) to the pixels that one token covers'
             )

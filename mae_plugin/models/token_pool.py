@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 POOLS = ('cls', 'avg')
@@ -14,14 +15,14 @@ def pool_tokens(tokens: Tensor, pool: str, num_prefix_tokens: int = 1) -> Tensor
     """Class token, or average of the patch tokens: (B, P + L, D) to (B, D).
 
     Raises:
-        ValueError: If ``pool`` is unknown, or there is no class token to take.
+        UserError: If ``pool`` is unknown, or there is no class token to take.
     """
     if pool not in POOLS:
-        raise ValueError(f"pool='{pool}': choose one of {', '.join(POOLS)}")
+        raise UserError(f"pool='{pool}': choose one of {', '.join(POOLS)}")
     if pool == 'avg':
         return tokens[:, num_prefix_tokens:].mean(dim=1)
     if num_prefix_tokens < 1:
-        raise ValueError("pool='cls' needs a ViT with a class token: use pool='avg'")
+        raise UserError("pool='cls' needs a ViT with a class token: use pool='avg'")
     return tokens[:, 0]
 
 
@@ -41,7 +42,7 @@ class TokenPool(BaseModule):
         num_prefix_tokens: Tokens before the patches.
 
     Raises:
-        ValueError: If ``norm`` is unknown.
+        UserError: If ``norm`` is unknown.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class TokenPool(BaseModule):
             'batch': lambda: nn.BatchNorm1d(dims, affine=False, eps=1e-6),
         }
         if norm not in norms:
-            raise ValueError(f"norm={norm!r}: choose 'layer', 'batch' or None")
+            raise UserError(f"norm={norm!r}: choose 'layer', 'batch' or None")
         self.pool = pool
         self.num_prefix_tokens = num_prefix_tokens
         self.fc_norm = norms[norm]()

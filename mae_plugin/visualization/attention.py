@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.vit import ViT
 
@@ -29,12 +30,12 @@ def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
         rest is what the class token gives to itself).
 
     Raises:
-        ValueError: If there is no class token, or no such block.
+        UserError: If there is no class token, or no such block.
     """
     if vit.cls_token is None:
-        raise ValueError('this encoder has no class token, so there is no attention of it to show')
+        raise UserError('this encoder has no class token, so there is no attention of it to show')
     if not -vit.num_layers <= block < vit.num_layers:
-        raise ValueError(f'block={block}: there are {vit.num_layers}, the last is -1')
+        raise UserError(f'block={block}: there are {vit.num_layers}, the last is -1')
     attention = vit.blocks[block].attn
     caught: list[Tensor] = []
     handle = attention.qkv.register_forward_hook(lambda *call: caught.append(call[-1]))

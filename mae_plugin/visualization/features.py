@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.errors import UserError
+
 from .reconstruction import stack_pictures, tile
 
 
@@ -26,11 +28,11 @@ def pca_colours(features: Sequence[Tensor]) -> list[Tensor]:
         For each image (h, w, 3) in 0 to 1.
 
     Raises:
-        ValueError: If there are fewer than three patches or channels.
+        UserError: If there are fewer than three patches or channels.
     """
     flat = torch.cat([each.flatten(0, 1) for each in features]).double()
     if min(flat.shape) < 3:
-        raise ValueError(
+        raise UserError(
             f'{flat.shape[0]} patches of width {flat.shape[1]} have no three principal '
             'components: use a larger image'
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.transforms import LoadFixedCrop
+from mae_plugin.errors import UserError
 from mae_plugin.models.vit import ViT
 
 
@@ -30,7 +31,7 @@ def load_image(
         (1, C, H, W) in the file's units.
 
     Raises:
-        ValueError: If the image cannot be read, or has other channels than the encoder.
+        UserError: If the image cannot be read, or has other channels than the encoder.
     """
     patch_size = vit.patch_size
     channels = vit.patch_embed.proj.in_channels
@@ -53,5 +54,5 @@ def load_image(
         )
         results = crop(dict(img_path=str(path), rng=np.random.default_rng(0)))
     except (BadImageError, OSError) as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise UserError(f'{path}: {error}') from error
     return torch.as_tensor(results['img'][0])[None]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.mae import MAE
 
@@ -23,13 +24,13 @@ def display_bands(channels: int, bands: Sequence[int] | None = None) -> list[int
         bands: The user's choice of one or three; by default the first three, or the only one.
 
     Raises:
-        ValueError: If ``bands`` are not one or three channels that exist.
+        UserError: If ``bands`` are not one or three channels that exist.
     """
     if bands is None:
         bands = range(3) if channels >= 3 else [0]
     bands = list(bands)
     if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
-        raise ValueError(f'bands={bands}: give one or three channels between 0 and {channels - 1}')
+        raise UserError(f'bands={bands}: give one or three channels between 0 and {channels - 1}')
     return bands * 3 if len(bands) == 1 else bands
 
 

@@ -22,6 +22,7 @@ from mae_plugin.datasets.shards.shard_store import (
     is_remote,
     shard_name,
 )
+from mae_plugin.errors import UserError
 from mae_plugin.files import locked
 from mae_plugin.registry import DATASETS
 
@@ -57,7 +58,7 @@ class ImageShards(ImageDataset):
         pipeline, seed, bad_images: See :class:`ImageDataset`.
 
     Raises:
-        ValueError: If there is no shard or no image, a shard is damaged or points outside its
+        UserError: If there is no shard or no image, a shard is damaged or points outside its
             folder, or the labels cannot be had.
     """
 
@@ -76,20 +77,20 @@ class ImageShards(ImageDataset):
     ) -> None:
         super().__init__(pipeline, seed, bad_images)
         if window < 1:
-            raise ValueError(f'window={window} must be at least 1')
+            raise UserError(f'window={window} must be at least 1')
         self.window = window
         self.urls = expand_shards(shards)
         if not self.urls:
-            raise ValueError(f'no .tar shard at {shards!r}; write some with tools/make_shards.py')
+            raise UserError(f'no .tar shard at {shards!r}; write some with tools/make_shards.py')
         folder = Path(cache_dir) if cache_dir else cache_folder() / 'shards'
         self._store = ShardStore(self.urls, folder, max_cached)
         self.index = self._find_index(index, folder)
         self._store.sizes = self.index.sizes
         if not len(self.index.names):
-            raise ValueError(f'the shards {shards!r} hold no image ({", ".join(EXTENSIONS)})')
+            raise UserError(f'the shards {shards!r} hold no image ({", ".join(EXTENSIONS)})')
         complete = bool((self.index.label >= 0).all())
         if labels is True and not complete:
-            raise ValueError(f'some images in {shards!r} have no .cls label; set labels=False')
+            raise UserError(f'some images in {shards!r} have no .cls label; set labels=False')
         self.labelled = complete and bool(labels)
         if self.labelled:
             names = classes or _read_classes(self.urls[0])
@@ -132,7 +133,7 @@ class ImageShards(ImageDataset):
         if index is not None:
             found = ShardIndex.load(io.BytesIO(fetch(index)) if is_remote(index) else index)
             if list(found.shards) != [shard_name(url) for url in self.urls]:
-                raise ValueError(f'index {index} is of other shards than {self.urls[0]} ...')
+                raise UserError(f'index {index} is of other shards than {self.urls[0]} ...')
             return found
         made = folder / f'index-{digest(*self.urls)}.npz'
         if any(map(is_remote, self.urls)):

@@ -14,6 +14,7 @@ import numpy as np
 from mae_plugin.datasets import left_out
 from mae_plugin.datasets.array_file import load_arrays, save_arrays
 from mae_plugin.datasets.path_list import PathList
+from mae_plugin.errors import UserError
 
 _ARRAYS = (
     'shards',
@@ -56,7 +57,7 @@ class ShardIndex:
         """Check that everything an index from elsewhere says is possible.
 
         Raises:
-            ValueError: If the arrays do not fit one another, or an image lies outside its shard.
+            UserError: If the arrays do not fit one another, or an image lies outside its shard.
         """
         count = len(names)
         consistent = (
@@ -67,10 +68,10 @@ class ShardIndex:
             and (count == 0 or (shard_of[0] >= 0 and shard_of[-1] < len(shards)))
         )
         if not consistent or (data < 0).any() or (data.sum(1) > sizes[shard_of]).any():
-            raise ValueError('the shard index contradicts itself; delete it, it is made again')
+            raise UserError('the shard index contradicts itself; delete it, it is made again')
         for shard in shards:
             if not is_safe_name(shard) or '/' in shard:
-                raise ValueError(f'the shard index names a shard {shard!r} outside its folder')
+                raise UserError(f'the shard index names a shard {shard!r} outside its folder')
         self.shards = shards
         self.sizes = sizes
         self.names = names
@@ -90,7 +91,7 @@ class ShardIndex:
             shards (Sequence[str]): Their names.
 
         Raises:
-            ValueError: If a file is no tar, or holds a member that would lie outside its folder.
+            UserError: If a file is no tar, or holds a member that would lie outside its folder.
         """
         names, offsets = bytearray(), array('q', [0])
         shard_of, data, label, sizes = array('i'), array('q'), array('i'), array('q')
@@ -142,7 +143,7 @@ class ShardIndex:
         """Read an index.
 
         Raises:
-            ValueError: If it is missing, damaged or impossible.
+            UserError: If it is missing, damaged or impossible.
         """
         stored = load_arrays(source, _ARRAYS)
         return cls(
@@ -184,7 +185,7 @@ def _members(file: str, suffixes: tuple[str, ...], others: Counter[str]):
         with tarfile.open(file, 'r:') as tar:
             for member in tar:
                 if not is_safe_name(member.name):
-                    raise ValueError(
+                    raise UserError(
                         f'shard {file} holds the member {member.name!r}, which points outside '
                         f'its folder: do not trust this file'
                     )
@@ -200,4 +201,4 @@ def _members(file: str, suffixes: tuple[str, ...], others: Counter[str]):
                 elif not lower.endswith(_BESIDE):
                     others[os.path.splitext(lower)[1]] += 1
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f'shard {file} is no whole, uncompressed tar file ({error})') from error
+        raise UserError(f'shard {file} is no whole, uncompressed tar file ({error})') from error

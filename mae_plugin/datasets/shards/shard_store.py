@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 
 from mae_plugin.datasets.cache import digest
 from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.errors import UserError
 from mae_plugin.files import locked, open_to_read, read_at
 
 _OPEN_FILES = 64
@@ -233,5 +234,5 @@ def _gopen(url: str) -> Callable[[str], BinaryIO]:
     try:
         from webdataset import gopen
     except ImportError as error:
-        raise ValueError(f'{url} is no local file; pip install webdataset to fetch it') from error
+        raise UserError(f'{url} is no local file; pip install webdataset to fetch it') from error
     return gopen

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
+from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS
 
 
@@ -40,11 +41,11 @@ class ExactResumeHook(Hook):
         """Compare the position of all processes, as far as they loaded one.
 
         Raises:
-            ValueError: They differ: a path is not the same file on every machine.
+            UserError: They differ: a path is not the same file on every machine.
         """
         positions = all_gather_object((runner.iter, runner.epoch))
         if len(set(positions)) > 1:
-            raise ValueError(
+            raise UserError(
                 f'the processes start at different (iteration, epoch), by rank: {positions}. '
                 'Their checkpoints differ: put the work dir on a disk that all machines share'
             )

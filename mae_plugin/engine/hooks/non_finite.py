@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mae_plugin.engine.zero import DeepSpeedOptimWrapper
+from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS
 
 
@@ -44,7 +45,7 @@ class NonFiniteGuard(Hook):
 
     def __init__(self, max_in_row: int = 10, every_iteration: bool | None = None) -> None:
         if max_in_row < 1:
-            raise ValueError(f'max_in_row={max_in_row} must be at least 1')
+            raise UserError(f'max_in_row={max_in_row} must be at least 1')
         self.max_in_row = max_in_row
         self.every_iteration = every_iteration
         self._steps: list[_GuardedStep | DeepSpeedOptimWrapper] = []

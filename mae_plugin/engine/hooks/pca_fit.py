@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mae_plugin.errors import UserError
 from mae_plugin.models.patch_embed import patchify
 from mae_plugin.models.targets import PCATarget
 from mae_plugin.registry import HOOKS
@@ -31,12 +32,12 @@ class PCAFitHook(Hook):
         """Fit and share.
 
         Raises:
-            ValueError: If the model's target is no ``PCATarget``.
+            UserError: If the model's target is no ``PCATarget``.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         target = model.head.target
         if not isinstance(target, PCATarget):
-            raise ValueError(
+            raise UserError(
                 f'PCAFitHook is for head.target.type=PCATarget, not {type(target).__name__}: '
                 'remove the hook'
             )

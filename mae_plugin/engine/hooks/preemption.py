@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from mae_plugin.engine.hooks.checkpoint import CheckpointHook
 from mae_plugin.engine.loop import ResumableEpochLoop
+from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS
 
 
@@ -41,7 +42,7 @@ class PreemptionHook(Hook):
         self, signals: tuple[str, ...] = ('SIGTERM', 'SIGINT'), lag: int | None = None
     ) -> None:
         if lag is not None and lag < 0:
-            raise ValueError(f'lag={lag} must be at least 0')
+            raise UserError(f'lag={lag} must be at least 0')
         self.signals = [signal.Signals[name] for name in signals]
         self.lag = lag
         self._received = 0

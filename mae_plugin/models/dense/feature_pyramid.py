@@ -7,6 +7,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.models.dense.layer_norm import LayerNorm2d
 from mae_plugin.registry import MODELS
 
@@ -29,7 +30,7 @@ class SimpleFeaturePyramid(BaseModule):
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: If a scale is none of those, or there are fewer ``num_outs`` than ``scales``.
+        UserError: If a scale is none of those, or there are fewer ``num_outs`` than ``scales``.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class SimpleFeaturePyramid(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if num_outs < len(scales):
-            raise ValueError(f'num_outs={num_outs} is less than the {len(scales)} scales')
+            raise UserError(f'num_outs={num_outs} is less than the {len(scales)} scales')
         widths: dict[float, int] = {4: in_channels // 4, 2: in_channels // 2}
         self.in_channels = in_channels
         self.num_outs = num_outs
@@ -68,7 +69,7 @@ class SimpleFeaturePyramid(BaseModule):
             RoIAlign misreads channels-last maps.
 
         Raises:
-            ValueError: If the map's width is not ``in_channels``.
+            UserError: If the map's width is not ``in_channels``.
         """
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
         check_width(self, x)
@@ -94,7 +95,7 @@ class BlockGroupPyramid(BaseModule):
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: If a scale is none of those.
+        UserError: If a scale is none of those.
     """
 
     def __init__(
@@ -122,11 +123,11 @@ class BlockGroupPyramid(BaseModule):
             Maps (B, D, h', w'), finest first.
 
         Raises:
-            ValueError: If there are more or fewer maps than scales, or a map's width is not
+            UserError: If there are more or fewer maps than scales, or a map's width is not
                 ``in_channels``.
         """
         if len(inputs) != len(self.levels):
-            raise ValueError(
+            raise UserError(
                 f"{len(inputs)} maps for {len(self.levels)} scales: set the backbone's "
                 'out_indices to the last blocks of as many groups'
             )
@@ -139,10 +140,10 @@ def check_width(neck: SimpleFeaturePyramid | BlockGroupPyramid, x: Tensor) -> No
     """Refuse a map (B, D, h, w) of another width than the neck was made for.
 
     Raises:
-        ValueError: If D is not the neck's ``in_channels``.
+        UserError: If D is not the neck's ``in_channels``.
     """
     if x.shape[1] != neck.in_channels:
-        raise ValueError(
+        raise UserError(
             f"{type(neck).__name__} has in_channels={neck.in_channels}, but the backbone's maps "
             f'are {x.shape[1]} wide: set neck.in_channels={x.shape[1]}'
         )
@@ -163,7 +164,7 @@ def rescale(
         halve_width: Whether each step up halves the width.
 
     Raises:
-        ValueError: If the scale is none of those.
+        UserError: If the scale is none of those.
     """
     half = width // 2 if halve_width else width
     if scale == 4:
@@ -181,4 +182,4 @@ def rescale(
     if scale == 0.5:
         # An odd row or column is kept, so that small maps never vanish.
         return nn.MaxPool2d(2, ceil_mode=True)
-    raise ValueError(f'scale={scale}: choose 4, 2, 1 or 0.5')
+    raise UserError(f'scale={scale}: choose 4, 2, 1 or 0.5')

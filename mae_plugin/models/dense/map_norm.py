@@ -6,6 +6,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 
@@ -36,10 +37,10 @@ class MapNorm(BaseModule):
         """Normalise maps (B, C, h, w).
 
         Raises:
-            ValueError: If there are more or fewer maps than ``in_channels``.
+            UserError: If there are more or fewer maps than ``in_channels``.
         """
         if len(inputs) != len(self.norms):
-            raise ValueError(
+            raise UserError(
                 f'{len(inputs)} maps for {len(self.norms)} in_channels: give one for each of the '
                 "backbone's out_indices"
             )
