@@ -8,6 +8,10 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='mae_plugin.CheckpointHook', interval=20, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    schedule=dict(type='mae_plugin.ScheduleHook'),
+    resume=dict(type='mae_plugin.ResumeHook'),
+    batch=dict(type='mae_plugin.BatchHook'),
+    progress=dict(type='mae_plugin.ProgressHook'),
 )
 
 custom_hooks = [

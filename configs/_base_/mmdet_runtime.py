@@ -10,6 +10,10 @@ default_hooks = dict(
         type='mae_plugin.CheckpointHook', by_epoch=False, interval=10000, max_keep_ckpts=2
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    schedule=dict(type='mae_plugin.ScheduleHook'),
+    resume=dict(type='mae_plugin.ResumeHook'),
+    batch=dict(type='mae_plugin.BatchHook'),
+    progress=dict(type='mae_plugin.ProgressHook'),
     exact_resume=dict(type='mae_plugin.ExactResumeHook'),
     non_finite=dict(type='mae_plugin.NonFiniteGuard'),
     preemption=dict(type='mae_plugin.PreemptionHook'),

@@ -73,3 +73,10 @@ optim_wrapper = dict(
     constructor='mae_plugin.ViTOptimWrapperConstructor',
     paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.7),
 )
+
+default_hooks = dict(
+    schedule=dict(type='mae_plugin.ScheduleHook'),
+    resume=dict(type='mae_plugin.ResumeHook'),
+    batch=dict(type='mae_plugin.BatchHook'),
+    progress=dict(type='mae_plugin.ProgressHook'),
+)

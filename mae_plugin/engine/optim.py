@@ -109,6 +109,21 @@ class ViTOptimWrapperConstructor:
         Raises:
             ValueError: If nothing is trainable, or no module knows its layers' depths.
         """
+        members = self.group_parameters(model)
+        scales = [rule.lr_scale for rule in members]
+        print_log(
+            f'{sum(map(len, members.values()))} trainable tensors in {len(members)} parameter '
+            f'groups, lr x {min(scales):.4g} to {max(scales):.4g}',
+            logger='current',
+        )
+        return [self._group(rule, params) for rule, params in members.items()]
+
+    def group_parameters(self, model: nn.Module) -> dict[Rule, list[nn.Parameter]]:
+        """The trainable parameters by what distinguishes their groups.
+
+        Raises:
+            ValueError: If nothing is trainable, or no module knows its layers' depths.
+        """
         depth_of = _find_depths(model)
         if self.layer_decay_rate is not None and not depth_of:
             raise ValueError(
@@ -125,13 +140,7 @@ class ViTOptimWrapperConstructor:
             raise ValueError(
                 f'{type(model).__name__} has no trainable parameter: check frozen_stages'
             )
-        scales = [rule.lr_scale for rule in members]
-        print_log(
-            f'{sum(map(len, members.values()))} trainable tensors in {len(members)} parameter '
-            f'groups, lr x {min(scales):.4g} to {max(scales):.4g}',
-            logger='current',
-        )
-        return [self._group(rule, params) for rule, params in members.items()]
+        return members
 
     def _rule(
         self, name: str, param: nn.Parameter, depth_of: dict[str, Callable[..., Any]]

@@ -123,6 +123,33 @@ def read_batch(path: str | Path, trust: bool = False) -> StoredBatch:
     )
 
 
+def keep_seed(cfg: Config, path: str | Path, trust: bool = False) -> str:
+    """Let a resumed run draw on from the seed that it began with.
+
+    mmengine restores the seed when the data loaders have theirs already.
+
+    Args:
+        cfg: Config, changed in place.
+        path: A checkpoint from which a run can go on.
+        trust: Unpickle everything, code included.
+
+    Returns:
+        What there is to tell about it, if anything.
+    """
+    content = safe_load(_files(Path(path))[0], trust=trust, mmap=True)
+    seed = (content.get('meta') or {}).get('seed')
+    own = (cfg.get('randomness') or {}).get('seed')
+    if seed is None or seed == own:
+        return ''
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if own is None:
+        return ''
+    return (
+        f'--resume goes on with the seed that the run began with, {seed}: randomness.seed={own} '
+        'is without effect'
+    )
+
+
 def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:
     """The newest whole checkpoint of a run, by iteration; damaged ones are named and passed over.
 

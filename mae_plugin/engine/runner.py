@@ -16,16 +16,24 @@ from mmengine.utils import to_2tuple
 
 from mae_plugin.checkpoint.safe_load import use_safe_loading
 from mae_plugin.geometry import patch_grid
+from mae_plugin.registry import HOOKS, builds
 
 from .accumulation import check_accumulation, scale_for_accumulation
 from .batch_choice import BatchRequest, choose_batch
 from .batch_probe import count_neighbours
-from .hooks import BatchHook, ProgressHook, ScheduleHook, StartingWeightsHook
+from .hooks import StartingWeightsHook
 from .launch import prepare_launch
 from .loaders import check_epoch, settle_loaders
 from .machine import usable_cores
-from .resume import agree_on_resume, read_batch, trusts_checkpoints
+from .resume import agree_on_resume, keep_seed, read_batch, trusts_checkpoints
 
+# What tells a run that would mislead; the runtimes of our configs name them.
+_NEEDED_HOOKS = (
+    'mae_plugin.ScheduleHook',
+    'mae_plugin.ResumeHook',
+    'mae_plugin.BatchHook',
+    'mae_plugin.ProgressHook',
+)
 # Toolboxes by their scope, and our extra that installs each.
 _HOSTS = {'mmdet': 'det', 'mmseg': 'seg', 'mmpretrain': 'cls'}
 
@@ -77,26 +85,40 @@ def build_runner(
     if resume:
         checkpoint = agree_on_resume(resume, cfg)
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.load_from
-        began = read_batch(checkpoint, trusts_checkpoints(cfg)) if checkpoint else None
+        if checkpoint:
+            began = read_batch(checkpoint, trusts_checkpoints(cfg))
+            notes.append(keep_seed(cfg, checkpoint, trusts_checkpoints(cfg)))
     notes.append(choose_batch(cfg, batch, began))
     if not load_from:
         scale_for_accumulation(cfg)
     if cfg.load_from:
         _replace_weights(cfg, pretrained)
+    if not load_from:
+        _add_needed_hooks(cfg)
     is_flexible = 'runner_type' in cfg
     runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
     if cfg.load_from:
         # Strategies that shard load in their own way.
         fit = not (cfg.get('resume') or load_from or is_flexible)
         runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
-    runner.register_hook(ScheduleHook())
-    runner.register_hook(BatchHook())
-    runner.register_hook(ProgressHook())
     for note in filter(None, notes):
         runner.logger.info(note)
     if not load_from and cfg.get('train_dataloader'):
         check_epoch(runner.train_dataloader)
     return runner
+
+
+def _add_needed_hooks(cfg: Config) -> None:
+    """Name the hooks that every run needs, where the config of a host or an older one does not."""
+    scope = cfg.get('default_scope')
+    given = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    missing = [
+        dict(type=name)
+        for name in _NEEDED_HOOKS
+        if not any(builds(HOOKS, hook, HOOKS.get(name), scope) for hook in given)
+    ]
+    if missing:
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *missing]
 
 
 def _check_host(scope: str | None) -> None:

@@ -98,6 +98,27 @@ def _charts(run: RunHistory, images: int | None) -> list[Chart]:
     return [chart for chart in drawn if chart is not None]
 
 
+def _learning_rates(run: RunHistory) -> dict[str, Points]:
+    """The highest rate in use and, where that is another, the first parameter group's."""
+    first, highest = run.scalars.get('lr', []), run.scalars.get('base_lr')
+    if highest is None or highest == first:
+        return {'lr': first}
+    if not _has_schedule_hook(run.config):
+        # mmengine's own figure, which scaling by the batch leaves out.
+        return {'lr of the first parameter group': first}
+    return {'highest lr (head)': highest, 'lr of the first parameter group': first}
+
+
+def _has_schedule_hook(text: str) -> bool:
+    """Whether what is logged as ``base_lr`` is a rate that the run used."""
+    try:
+        config = literal_config(text)
+    except ValueError:
+        return False
+    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
+    return any((hook or {}).get('type') == 'mae_plugin.ScheduleHook' for hook in hooks)
+
+
 def _pictures(run: RunHistory) -> list[tuple[int, str]]:
     """Iteration and data URI of at most eight pictures, the newest first."""
     steps = sorted(run.pictures)

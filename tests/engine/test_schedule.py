@@ -1,13 +1,16 @@
 """A run's schedule reaches its learning rate and its end; resumed, it is the one it began with."""
 
 import copy
+import json
 import logging
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from tiny_run import tiny_config
+from tiny_run import mae_config, tiny_config
 
+from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.cli.run_config import override
 from mae_plugin.engine.runner import build_runner
 
@@ -154,3 +157,64 @@ def test_a_batch_of_more_images_than_there_are_is_told(tmp_path, size, warned):
     told = [record.getMessage() for record in records if 'more than once' in record.getMessage()]
     assert len(told) == warned
     assert not warned or 'takes 22 images a step, and the data set holds 21' in told[0]
+
+
+def logged(work_dir):
+    """(base_lr, lr) by iteration, of the log that the report and TensorBoard get too."""
+    lines = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            values = json.loads(line)
+            lines[values['step'] - 1] = values.get('base_lr', values['lr']), values['lr']
+    return lines
+
+
+class Groups(Hook):
+    """Notes the learning rates of all groups in each step."""
+
+    def __init__(self):
+        self.rates = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        groups = runner.optim_wrapper.optimizer.param_groups
+        self.rates[runner.iter] = [group['lr'] for group in groups]
+
+
+def scaled(tmp_path, photos):
+    """Layer decay, a warm-up, and a batch far below the one that the rate is written for."""
+    config = mae_config(tmp_path, photos, batch_size=8, epochs=2, param_scheduler=warm())
+    config['auto_scale_lr'] = dict(enable=True, base_batch_size=4096)
+    return config
+
+
+def test_the_learning_rates_that_are_shown_are_used(tmp_path, photos):
+    config = Config(dict(scaled(tmp_path, photos), experiment_name='shown'))
+    hook = Groups()
+    runner = build_runner(config)
+    runner.register_hook(hook, priority='LOWEST')
+    runner.train()
+    assert len({round(rate, 12) for rate in hook.rates[4]}) == 4  # depths 0 to 3
+    shown = logged(tmp_path)
+    assert shown == {step: (max(rates), rates[0]) for step, rates in hook.rates.items()}
+    assert max(rate for rate, _ in shown.values()) == pytest.approx(1e-3 * 8 / 4096)
+
+
+def test_a_checkpoint_with_mmengines_unscaled_rate_shows_the_used_one(tmp_path, photos):
+    """As those of the versions before."""
+    config = scaled(tmp_path, photos)
+    build_runner(Config(dict(config, experiment_name='scaled'))).train()
+    path = tmp_path / 'epoch_1.pth'
+    checkpoint = safe_load(path)
+    factor = 4096 / 8
+    for key in ('lr', 'initial_lr'):
+        checkpoint['optimizer']['base_param_settings'][key] *= factor
+    for scheduler in checkpoint['param_schedulers']:
+        scheduler['base_values'][-1] *= factor
+    torch.save(checkpoint, path)
+    hook = Groups()
+    runner = build_runner(Config(dict(config, experiment_name='older')), resume=str(path))
+    runner.register_hook(hook, priority='LOWEST')
+    runner.train()
+    shown = logged(tmp_path)
+    assert set(hook.rates) == set(range(5, 10))
+    assert all(shown[step] == (max(rates), rates[0]) for step, rates in hook.rates.items())

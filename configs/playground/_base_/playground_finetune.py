@@ -41,6 +41,10 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=max_epochs),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    schedule=dict(type='mae_plugin.ScheduleHook'),
+    resume=dict(type='mae_plugin.ResumeHook'),
+    batch=dict(type='mae_plugin.BatchHook'),
+    progress=dict(type='mae_plugin.ProgressHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

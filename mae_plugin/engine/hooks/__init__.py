@@ -11,5 +11,6 @@ from .pca_fit import PCAFitHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
+from .resume import ResumeHook
 from .schedule import ScheduleHook
 from .starting_weights import StartingWeightsHook

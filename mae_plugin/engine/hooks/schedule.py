@@ -1,11 +1,8 @@
 """Learning-rate schedules that cannot be meant are refused before the first step."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.optim import LinearParamScheduler, _ParamScheduler
+from mmengine.optim import BaseOptimWrapper, LinearParamScheduler, OptimWrapperDict
 from mmengine.runner import Runner
 
 from mae_plugin.registry import HOOKS
@@ -13,12 +10,14 @@ from mae_plugin.registry import HOOKS
 
 @HOOKS.register_module()
 class ScheduleHook(Hook):
-    """Refuses a warm-up of one step, and to resume with a schedule that ends elsewhere.
+    """Refuses a warm-up of one step, and shows the learning rate that is used.
 
     A linear warm-up reaches its end in its second step: with one alone the whole run has the
-    learning rate of its start, a millionth. And mmengine restores the whole state of each
-    scheduler, its end included, over what the config asks for: a longer run would go on at the
-    old schedule's last learning rate, near zero.
+    learning rate of its start, a millionth.
+
+    What mmengine logs as ``base_lr`` belongs to no parameter, and ``auto_scale_lr`` leaves it
+    unscaled. Here it follows the parameter group of the highest learning rate, with layer decay
+    the head's; ``lr`` is the first group's.
     """
 
     priority = 'HIGHEST'
@@ -31,6 +30,7 @@ class ScheduleHook(Hook):
         """
         _warn_of_repeats(runner)
         _tell_scaling(runner)
+        _follow_the_highest(runner)
         schedulers = runner.param_schedulers
         for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
             if (
@@ -47,32 +47,6 @@ class ScheduleHook(Hook):
                     'train_dataloader.batch_size, so that an epoch has more iterations, or leave '
                     f'the warm-up out with --cfg-options {name}.start_factor=1.0'
                 )
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the schedulers of the run with those that are about to be restored.
-
-        Raises:
-            ValueError: One begins or ends elsewhere.
-        """
-        if not runner._resume:
-            return
-        length = len(runner.train_dataloader)
-        hub = checkpoint.get('message_hub') or {}
-        if (hub.get('runtime_info') or {}).get('epoch_length', length) != length:
-            return  # ResumableEpochLoop refuses other data and batches, and names them.
-        for own, stored in _pairs(runner.param_schedulers, checkpoint.get('param_schedulers')):
-            for name in ('begin', 'end'):
-                now, then = getattr(own, name), stored.get(name)
-                if then not in (None, now):
-                    unit = 0 if own.by_epoch else length
-                    raise ValueError(
-                        f'--resume: {type(own).__name__} of the learning rate {name}s '
-                        f'{_place(now, unit)} in this run and {_place(then, unit)} in the '
-                        'checkpoint, whose schedule would be restored: keep '
-                        'train_cfg.max_epochs (max_iters), param_scheduler and batch size x '
-                        'processes as they were, or start a new run from its weights with '
-                        '--pretrained CHECKPOINT'
-                    )
 
 
 def _warn_of_repeats(runner: Runner) -> None:
@@ -104,20 +78,24 @@ def _tell_scaling(runner: Runner) -> None:
     )
 
 
-def _pairs(own: Any, stored: Any) -> Iterator[tuple[_ParamScheduler, dict]]:
-    """Schedulers and the states for them: lists, or dicts of lists for several optimizers."""
-    if isinstance(own, dict) and isinstance(stored, dict):
-        for name in own.keys() & stored.keys():
-            yield from _pairs(own[name], stored[name])
-    elif isinstance(own, list) and isinstance(stored, list):
-        for scheduler, state in zip(own, stored):
-            if isinstance(scheduler, _ParamScheduler):
-                yield scheduler, state
-
-
-def _place(step: int, length: int) -> str:
-    """A step in words, of schedules by iteration with its epoch where it is the end of one."""
-    if not length:
-        return f'at epoch {step}'
-    epoch = '' if step % length else f' (epoch {step // length})'
-    return f'at iteration {step}{epoch}'
+def _follow_the_highest(runner: Runner) -> None:
+    """Let the rate that mmengine logs as ``base_lr`` be that of the highest group, for good."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = [scheduler for part in schedulers.values() for scheduler in part]
+    for each in wrappers:
+        if not isinstance(each, BaseOptimWrapper) or each.base_param_settings is None:
+            continue
+        groups = each.optimizer.param_groups
+        rates = [group.get('initial_lr', group['lr']) for group in groups]
+        highest = rates.index(max(rates))
+        shown = {
+            key: groups[highest][key] for key in ('lr', 'initial_lr') if key in groups[highest]
+        }
+        each.base_param_settings.update(shown)
+        for scheduler in schedulers:
+            values = getattr(scheduler, 'base_values', None)
+            if scheduler.optimizer is each and scheduler.param_name == 'lr' and values:
+                values[len(groups) :] = [values[highest]]
