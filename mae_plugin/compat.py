@@ -1,8 +1,8 @@
 """What differs between versions of other libraries, and their private names: known here alone.
 
 torch 2.1 is the oldest that works. What only newer ones have is replaced here where that is
-possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with torch 2.1.2 and
-2.13.0.
+possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with torch 2.1.2, 2.11.0
+and 2.13.0.
 """
 
 import importlib
@@ -46,7 +46,8 @@ def is_compiling() -> bool:
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether a kind of device can autocast; others raise when asked."""
-    if hasattr(torch.amp, 'is_autocast_available'):  # torch 2.4
+    # torch 2.4 has the question; up to 2.12 it cannot be asked inside a graph.
+    if hasattr(torch.amp, 'is_autocast_available') and not is_compiling():
         return torch.amp.is_autocast_available(device_type)
     return device_type in ('cpu', 'cuda', 'xpu')
 
