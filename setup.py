@@ -43,6 +43,8 @@ UPSTREAM_HOSTS = {
     'seg': ['mmsegmentation>=1.2.2', 'ftfy', 'regex'],
     'cls': ['mmpretrain>=1.2'],
 }
+# Zarr and DICOM.
+RASTER = ['pydicom>=3', 'zarr']
 DEV = [
     'hypothesis',
     'import-linter>=2.13',
@@ -88,12 +90,12 @@ class BuildWithConfigs(build_py):
 def _extras() -> dict[str, list[str]]:
     hosts = [requirement for host in FORK_HOSTS.values() for requirement in host]
     upstream = UPSTREAM + [name for host in UPSTREAM_HOSTS.values() for name in host]
-    extras = {'onedl': FORKS, 'all': FORKS + hosts}
+    extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER}
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}
-    extras['dev'] = FORKS + hosts + DEV + [TRANSFORMERS['dev']]
-    extras['upstream-dev'] = upstream + DEV + [TRANSFORMERS['upstream-dev']]
+    extras['dev'] = FORKS + hosts + DEV + RASTER + [TRANSFORMERS['dev']]
+    extras['upstream-dev'] = upstream + DEV + RASTER + [TRANSFORMERS['upstream-dev']]
     return extras
 
 

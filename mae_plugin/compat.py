@@ -1,8 +1,8 @@
 """What differs between versions of other libraries, and their private names: known here alone.
 
 torch 2.1 is the oldest that works. What only newer ones have is replaced here where that is
-possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with torch 2.1.2, 2.11.0
-and 2.13.0.
+possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with torch 2.1.2,
+2.11.0 and 2.13.0.
 """
 
 import importlib

@@ -11,7 +11,7 @@ from mae_plugin.errors import UserError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-_JOINED = ('ImageFolder', 'ImageShards')
+_JOINED = ('ImageFolder', 'ImageShards', 'WindowFolder')
 
 
 def set_data_roots(cfg: 'Config', folders: Sequence[str], loaders: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.concat import ConcatDataset
 from mae_plugin.datasets.image_folder import ImageFolder
 from mae_plugin.datasets.load_image import LoadImage
+from mae_plugin.datasets.load_random_window import LoadRandomWindow
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.datasets.shards.image_shards import ImageShards
@@ -14,6 +15,7 @@ from mae_plugin.datasets.transforms import (
     LoadRandomResizedCrop,
     LoadResizeCenterCrop,
 )
+from mae_plugin.datasets.window_folder import WindowFolder
 
 __all__ = [
     'ColorJitter',
@@ -23,9 +25,11 @@ __all__ = [
     'LoadFixedCrop',
     'LoadImage',
     'LoadRandomResizedCrop',
+    'LoadRandomWindow',
     'LoadResizeCenterCrop',
     'PackInputs',
     'RandomClippedCrop',
     'StreamSampler',
+    'WindowFolder',
     'stack_collate',
 ]

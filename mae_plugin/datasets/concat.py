@@ -66,6 +66,11 @@ class ConcatDataset(ImageDataset):
         part, inner = self._find(index)
         return part.locate(inner)
 
+    def image_of(self, index: int, rng: np.random.Generator) -> int:
+        """Number of the image that a sample shows, by the rule of its part."""
+        part, inner = self._find(index)
+        return index - inner + part.image_of(inner, rng)
+
     def transforms(self, index: int) -> Sequence[Callable]:
         """The pipeline of its part."""
         part, _ = self._find(index)

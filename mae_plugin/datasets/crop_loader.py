@@ -1,11 +1,12 @@
 """From a file and some boxes in it to crops of one size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from mae_plugin.datasets.crops import Box, align, decode_scale, resize
-from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource
+from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
 from mae_plugin.datasets.depth_warning import DepthWarning
 
 _INTERPOLATIONS = ('bicubic', 'bilinear')
@@ -29,10 +30,15 @@ class CropLoader:
             channels become 8 bits.
         nodata (float | str, optional): Value that means no data in files that do not say so;
             such pixels get their band's mean.
+        bands (Sequence[int], optional): Numbers of the bands to take, from 0, in that order; as
+            many as ``channels``.
 
     Raises:
-        ValueError: If ``size`` is not positive or ``interpolation`` is unknown.
+        ValueError: If ``size`` is not positive, ``interpolation`` unknown, or ``bands`` are not
+            ``channels`` numbers.
     """
+
+    windows = False  # whether only parts of an image are read
 
     def __init__(
         self,
@@ -44,7 +50,9 @@ class CropLoader:
         max_bytes: int = MAX_BYTES,
         keep_depth: bool | None = None,
         nodata: float | str | None = None,
+        bands: Sequence[int] | None = None,
     ) -> None:
+        check_bands(bands, channels)
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         if min(self.size) < 1:
             raise ValueError(f'size={size} must be positive')
@@ -54,7 +62,11 @@ class CropLoader:
         self.exact = exact
         self.channels = channels
         self.options: dict[str, Any] = dict(
-            background=background, max_bytes=max_bytes, keep_depth=keep_depth, nodata=nodata
+            background=background,
+            max_bytes=max_bytes,
+            keep_depth=keep_depth,
+            nodata=nodata,
+            bands=bands,
         )
         self.depth_warning = DepthWarning()
 
@@ -62,7 +74,7 @@ class CropLoader:
         """Read the header of the image that ``results`` names, and note its size."""
         source = results.get('img_bytes')
         source = results['img_path'] if source is None else source
-        image = ImageSource(source, self.channels, **self.options)
+        image = ImageSource(source, self.channels, windows=self.windows, **self.options)
         image.name = results.get('img_path', image.name)
         results['ori_shape'] = image.height, image.width
         return image

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-OPTIONS = ('background', 'max_bytes', 'keep_depth', 'nodata')
+OPTIONS = ('background', 'max_bytes', 'keep_depth', 'nodata', 'bands')
 
 
 def decoding_options(

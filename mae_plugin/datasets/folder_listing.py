@@ -28,8 +28,9 @@ _ARRAYS = (
 class FolderListing:
     """All files with given suffixes below a folder, in the order of their names at each level.
 
-    Symbolic links are followed; one that leads back to a folder it lies in is not. Hidden files
-    and folders (a leading dot) are skipped; so are folders that cannot be read, with a warning.
+    A folder that ends in ``.zarr`` is one file where that is wanted. Symbolic links are followed;
+    one that leads back to a folder it lies in is not. Hidden files and folders (a leading dot)
+    are skipped; so are folders that cannot be read, with a warning.
 
     Attributes:
         files (PathList): Paths relative to the root.
@@ -79,7 +80,8 @@ class FolderListing:
                         name = entry.name
                         if name.startswith(b'.'):
                             continue
-                        if is_folder(entry):
+                        is_array = name.lower().endswith(b'.zarr') and b'.zarr' in wanted
+                        if is_folder(entry) and not is_array:
                             folders.add(name)
                             found.append(name)
                         elif name.lower().endswith(wanted):

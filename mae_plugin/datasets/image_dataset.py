@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from mae_plugin.datasets.bad_images import BadImages, TooManyBadImages
@@ -61,6 +62,17 @@ class ImageDataset(Dataset):
         """
         raise NotImplementedError
 
+    def image_of(self, index: int, rng: np.random.Generator) -> int:
+        """Number of the image that a sample shows, for :meth:`path` and :meth:`locate`.
+
+        It is the sample's own, unless the data set has other samples than images.
+
+        Args:
+            index: Number of the sample.
+            rng: What draws the sample; anything drawn here follows from (seed, pass, index).
+        """
+        return index
+
     def transforms(self, index: int) -> Sequence[Callable]:
         """The pipeline of one image."""
         return self.pipeline
@@ -85,23 +97,27 @@ class ImageDataset(Dataset):
             raise IndexError(f'index {index} is out of range for {total} images')
         index %= total
         seed, chosen = self.seed or 0, index
+        first = ''
         for attempt in range(_MAX_ATTEMPTS):
-            self.bad_images.begin(chosen)
+            rng = sample_rng(seed, epoch, index)
+            image = self.image_of(chosen, rng)
+            self.bad_images.begin(image)
             try:
-                results = self.locate(chosen)
-                results['rng'] = sample_rng(seed, epoch, index)
+                results = self.locate(image)
+                results['rng'] = rng
                 results['sample_key'] = sample_key(seed, epoch, index)
-                for transform in self.transforms(chosen):
+                for transform in self.transforms(image):
                     results = transform(results)
             except Exception as error:
                 if not self.bad_images.is_bad(error):
                     raise
-                self.bad_images.add(self.path(chosen), error)
+                first = first or self.path(image)
+                self.bad_images.add(self.path(image), error)
                 chosen = sample_key(seed, epoch, index, attempt) % total
             else:
                 self.bad_images.end()
                 return results
         raise TooManyBadImages(
             f'{_MAX_ATTEMPTS} images in a row could not be used, the first being '
-            f'{self.path(index)}; mend the data'
+            f'{first}; mend the data'
         )

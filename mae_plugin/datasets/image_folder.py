@@ -18,7 +18,7 @@ from mae_plugin.registry import DATASETS
 
 EXTENSIONS = (
     '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif', '.bmp', '.tif', '.tiff', '.gif',
-    '.jp2', '.j2k', '.ppm', '.pgm', '.pnm', '.npy',
+    '.jp2', '.j2k', '.ppm', '.pgm', '.pnm', '.npy', '.dcm',
 )  # fmt: skip
 
 

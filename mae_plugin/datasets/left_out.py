@@ -12,7 +12,7 @@ _SHOWN = 8
 _WAYS_IN = {
     'convert {} to JPEG, PNG or TIFF': (
         '.heic', '.heif', '.jxl', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf', '.orf', '.rw2',
-        '.psd', '.svg', '.pdf', '.dcm', '.nii', '.fits', '.exr', '.hdr', '.jls', '.tga', '.jpf',
+        '.psd', '.svg', '.pdf', '.nii', '.fits', '.exr', '.hdr', '.jls', '.tga', '.jpf',
     ),
     'unpack {}': ARCHIVES,
     'unpack {}, or read it as shards (configs/pretrain/scale_out/README.md)': ('.tar',),

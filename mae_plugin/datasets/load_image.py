@@ -1,5 +1,6 @@
 """Whole images for the pipelines of mmdet, mmseg and mmpretrain, decoded as in pretraining."""
 
+from collections.abc import Sequence
 from logging import WARNING
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource
+from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
 from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.registry import TRANSFORMS
@@ -37,6 +38,7 @@ class LoadImage:
         keep_depth: Whether 16 bits stay, as in pretraining; see
             :class:`~mae_plugin.datasets.crop_loader.CropLoader`.
         nodata: Value that means no data in files that do not say so.
+        bands: Numbers of the bands to take, from 0, in that order; as many as ``channels``.
     """
 
     def __init__(
@@ -49,11 +51,17 @@ class LoadImage:
         backend_args: dict | None = None,
         keep_depth: bool | None = None,
         nodata: float | str | None = None,
+        bands: Sequence[int] | None = None,
     ) -> None:
+        check_bands(bands, channels)
         self.channels = channels
         self.to_float32 = to_float32
         self.options: dict[str, Any] = dict(
-            background=background, max_bytes=max_bytes, keep_depth=keep_depth, nodata=nodata
+            background=background,
+            max_bytes=max_bytes,
+            keep_depth=keep_depth,
+            nodata=nodata,
+            bands=bands,
         )
         self.depth_warning = DepthWarning()
         self.ignore_empty = ignore_empty

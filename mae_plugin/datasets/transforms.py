@@ -30,7 +30,7 @@ class LoadRandomResizedCrop(CropLoader):
         color_jitter (dict, optional): Arguments of :class:`ColorJitter`.
         repeats (int): Crops per decoded image (repeated augmentation, Hoffer et al. 2020). A
             batch then holds ``batch_size * repeats`` images; scale the learning rate by that.
-        kwargs: ``background``, ``max_bytes``, ``keep_depth`` and ``nodata`` of
+        kwargs: ``background``, ``max_bytes``, ``keep_depth``, ``nodata`` and ``bands`` of
             :class:`CropLoader`.
 
     Raises:

@@ -8,8 +8,10 @@ import tifffile
 from photos import encode, photo
 from PIL import Image
 
+from mae_plugin.datasets import LoadImage, LoadRandomResizedCrop, LoadRandomWindow
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
 from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.errors import UserError
 
 
 def bands(count: int, dtype=np.uint8) -> np.ndarray:
@@ -178,3 +180,43 @@ def test_values_without_a_loss_are_refused_where_they_are(write, dtype):
             image.convert(decoded)
     largest = np.full((4, 4, 12), np.finfo(np.float16).max, dtype)
     np.testing.assert_array_equal(decode(write(largest), channels=12), largest)
+
+
+@pytest.mark.parametrize('write', [npy, tiff], ids=['npy', 'tiff'])
+def test_bands_by_number(write, tmp_path):
+    pixels = bands(12, np.uint16)
+    options = {} if write is npy else dict(planarconfig='contig')
+    data = write(pixels, **options)
+    np.testing.assert_array_equal(decode(data, 3, bands=[3, 2, 1]), pixels[..., [3, 2, 1]])
+    path = tmp_path / ('a.npy' if write is npy else 'a.tif')
+    path.write_bytes(data)
+    for load in (
+        LoadRandomResizedCrop(size=(20, 30), scale=(1, 1), ratio=(1.5, 1.5), flip_prob=0,
+                              channels=2, bands=[11, 0]),
+        LoadRandomWindow(size=(20, 30), scale=(1, 1), flip_prob=0, channels=2, bands=[11, 0]),
+    ):  # fmt: skip
+        found = load(dict(img_path=str(path), rng=np.random.default_rng(0)))['img'][0]
+        np.testing.assert_array_equal(found.numpy().transpose(1, 2, 0), pixels[..., [11, 0]])
+    image = LoadImage(channels=3, bands=[3, 2, 1])(dict(img_path=str(path)))['img']
+    np.testing.assert_array_equal(image, pixels[..., [1, 2, 3]])  # BGR, as hosts expect
+
+
+def test_bands_are_no_alpha_and_keep_their_nodata():
+    rgba = np.asarray(photo(30, 20).convert('RGBA')).copy()
+    rgba[:5, :, 3] = 0
+    data = encode(Image.fromarray(rgba), 'PNG')
+    np.testing.assert_array_equal(decode(data, 2, bands=[3, 0]), rgba[..., [3, 0]])
+    pixels = bands(4, np.float32) + 1
+    pixels[:3, :, 2] = -1
+    found = decode(npy(pixels), 1, bands=[2], nodata=-1)
+    np.testing.assert_allclose(found[:3], pixels[3:, :, 2].mean(), rtol=1e-5)
+    np.testing.assert_array_equal(decode(npy(pixels), 1, bands=[0], nodata=-1), pixels[..., :1])
+
+
+def test_bands_that_cannot_be():
+    with pytest.raises(UserError, match=r'bands=\[3, 2, 1, 0\] are 4, but channels=3'):
+        LoadImage(bands=[3, 2, 1, 0])
+    with pytest.raises(UserError, match='counted from 0'):
+        LoadRandomWindow(channels=1, bands=[-1])
+    with pytest.raises(BadImageError, match=r'bands=\[12\].* has 12 bands, numbered 0 to 11'):
+        decode(npy(bands(12)), 1, bands=[12])

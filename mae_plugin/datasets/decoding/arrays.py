@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import tifffile
 
 from mae_plugin.datasets.decoding.pictures import open_picture, pillow_opens
 from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
+from mae_plugin.datasets.decoding.tiff_windows import Window, tiff_window
 
 _ALPHA = ((1,), (2,))  # a TIFF's "extra samples": associated and unassociated alpha
 
@@ -41,7 +43,10 @@ def open_npy(source: str | bytes, channels: int | None) -> RawImage:
     elif channels not in (None, array.shape[2]) and array.shape[0] == channels:
         array = array.transpose(1, 2, 0)
     height, width, bands = array.shape
-    return RawImage(height, width, bands, lambda *_: array, itemsize=0, picture=False, alpha=False)
+    return RawImage(
+        height, width, bands, lambda *_: array, itemsize=0, picture=False, alpha=False,
+        window=lambda top, left, h, w: array[top : top + h, left : left + w],
+    )  # fmt: skip
 
 
 def _npy_in(data: bytes) -> np.ndarray:
@@ -59,17 +64,29 @@ def _npy_in(data: bytes) -> np.ndarray:
     return np.ndarray(shape, dtype, data, offset=file.tell(), order=order)
 
 
-def open_tiff(data: bytes) -> RawImage:
+def open_tiff(source: str | bytes) -> RawImage:
     """Open a TIFF: the pictures that Pillow reads whole through it, all else through tifffile.
 
     The bands may be samples of one page or pages of one series, of any depth. The last of them
     is alpha only where the file says so. GDAL's tag names the value of pixels without data.
 
+    Args:
+        source (str | bytes): Contents; or a path, of which only the header is read and then the
+            windows asked for.
+
     Raises:
         BadImageError: If it is no TIFF, or its first series is not one image of some bands.
+        FileNotFoundError: If it vanished.
     """
+    path = None if isinstance(source, bytes) else source
+    window = None
     try:
-        file = tifffile.TiffFile(io.BytesIO(data))
+        file = tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise BadImageError(f'not a readable TIFF ({error})') from error
+    try:
         series = file.series[0]
         axes, shape = series.axes, series.shape
         page = file.pages.first
@@ -77,15 +94,21 @@ def open_tiff(data: bytes) -> RawImage:
         itemsize = series.dtype.itemsize
         flat = axes in ('YX', 'YXS', 'SYX')
         pillow = flat and _pillow_reads_all(page)
-        if pillow and not pillow_opens(page.imagelength, page.imagewidth):
+        if pillow and (path or not pillow_opens(page.imagelength, page.imagewidth)):
             pillow = not _is_plain(page)
         alpha = flat and tuple(page.extrasamples)[-1:] in _ALPHA
         # Of a palette, the tag's value is an index, gone once it is looked up.
         nodata = None if page.photometric == 3 else _number(page.tags.valueof(42113))
         bits = page.bitspersample
+        if path and not pillow and len(axes) in (2, 3) and 'X' in axes and 'Y' in axes:
+            window = tiff_window(path, series, file.byteorder)
     except Exception as error:  # a damaged header raises whatever the parser stumbles over
         raise BadImageError(f'not a readable TIFF ({error})') from error
+    finally:
+        if path:
+            file.close()
     if pillow:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
         return replace(open_picture(data), nodata=nodata)
     if len(axes) not in (2, 3) or 'X' not in axes or 'Y' not in axes:
         raise BadImageError(f'TIFF with axes {axes} of shape {shape} is not one image')
@@ -94,7 +117,7 @@ def open_tiff(data: bytes) -> RawImage:
 
     def read(scale: int, grey: bool) -> np.ndarray:
         try:
-            pixels = series.asarray()
+            pixels = series.asarray() if path is None else tifffile.imread(path, series=0)
         except Exception as error:  # a damaged file raises whatever its codec raises
             hint = '; pip install imagecodecs' if 'imagecodecs' in str(error) else ''
             raise BadImageError(f'damaged TIFF ({error}{hint})') from error
@@ -104,7 +127,22 @@ def open_tiff(data: bytes) -> RawImage:
     return RawImage(
         height, width, bands, read, itemsize, orientation, picture=bands <= 4, alpha=alpha,
         white=(1 << bits) - 1 if 8 < bits < 16 else 65535, nodata=nodata,
+        window=None if window is None else _guarded(window),
     )  # fmt: skip
+
+
+def _guarded(window: Window) -> Window:
+    """A reader of parts whose errors are the image's."""
+
+    def read(top: int, left: int, height: int, width: int) -> np.ndarray:
+        try:
+            return window(top, left, height, width)
+        except OSError:
+            raise
+        except Exception as error:  # a damaged file raises whatever its codec raises
+            raise BadImageError(f'damaged TIFF ({error})') from error
+
+    return read
 
 
 def _pillow_reads_all(page: tifffile.TiffPage) -> bool:

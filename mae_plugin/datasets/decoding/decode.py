@@ -17,28 +17,26 @@ Rules, the same for every format:
   of which more than half is missing is unusable.
 * Floats that are NaN, infinite or a fill value such as -3.4e38 without such a mark make the crop
   that holds them unusable: they would spoil the loss of a whole batch.
+* ``bands`` takes some of a file's bands by number, from 0, in that order: of Sentinel-2's 12,
+  ``[3, 2, 1]`` are red, green and blue. None of them is alpha then.
 * Nothing is decoded to more than ``max_bytes``, by its header. A JPEG counts at the scale at which
   it is decoded.
 """
 
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.arrays import open_npy, open_tiff
-from mae_plugin.datasets.decoding.avif import is_brand_box, open_avif
 from mae_plugin.datasets.decoding.channels import match_channels
 from mae_plugin.datasets.decoding.depth import to_eight_bits
-from mae_plugin.datasets.decoding.jpeg import open_jpeg
-from mae_plugin.datasets.decoding.jpeg2000 import MAGIC as JPEG2000_MAGIC
-from mae_plugin.datasets.decoding.jpeg2000 import open_jpeg2000
-from mae_plugin.datasets.decoding.nodata import NoData, refuse_unusable
-from mae_plugin.datasets.decoding.pictures import open_picture, open_png
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
+from mae_plugin.datasets.decoding.nodata import MAX_SHARE, NoData, refuse_unusable
+from mae_plugin.datasets.decoding.open_image import open_image
+from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.errors import UserError
 
 MAX_BYTES = 1 << 28  # 89 megapixels of RGB, the limit at which Pillow warns
-_TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 class ImageSource:
@@ -52,6 +50,10 @@ class ImageSource:
         keep_depth (bool, optional): Whether 16 bits stay; None decides by the rule above.
         nodata (float | str, optional): Value that means no data ('nan' too), in files that do not
             say so themselves.
+        bands (Sequence[int], optional): Numbers of the bands to take, from 0; as many as
+            ``channels``.
+        windows (bool): Read only the header now, and of TIFF, ``.npy`` and Zarr only the parts
+            that :meth:`read_window` is asked for. ``max_bytes`` then bounds the part.
 
     Attributes:
         height, width (int): Size as displayed, that is after EXIF orientation.
@@ -73,13 +75,20 @@ class ImageSource:
         max_bytes: int = MAX_BYTES,
         keep_depth: bool | None = None,
         nodata: float | str | None = None,
+        bands: Sequence[int] | None = None,
+        windows: bool = False,
     ) -> None:
+        check_bands(bands, channels)
+        self.bands = None if bands is None else list(bands)
         self.channels = channels
         self.background = background
         self.max_bytes = max_bytes
         self.keep_depth = keep_depth
         self.name = 'an image' if isinstance(source, bytes) else os.fspath(source)
-        self._raw = raw = _open(source, channels)
+        wanted = channels if bands is None else None
+        self._raw = raw = open_image(source, wanted, keep_depth, windows)
+        self._alpha = raw.alpha and bands is None
+        self._windows = windows and raw.window is not None
         self.white = raw.white
         self.mark = raw.nodata if raw.nodata is not None or nodata is None else float(nodata)
         self._keeps_depth = not raw.picture if keep_depth is None else keep_depth
@@ -91,7 +100,8 @@ class ImageSource:
         self.max_scale = 1
         if raw.can_scale:  # a turned image must hold whole pixels of the smaller one
             self.max_scale = 8 if raw.orientation == 1 else math.gcd(raw.height, raw.width, 8)
-        self._refuse_size(self.max_scale)
+        if not self._windows:
+            self._refuse_size(self.max_scale)
 
     def fits(self, scale: int) -> bool:
         """Whether the image decoded at ``1 / scale`` takes no more than ``max_bytes``."""
@@ -110,10 +120,61 @@ class ImageSource:
             BadImageError: If the file is truncated or damaged, or mostly without data.
         """
         self._refuse_size(scale)
-        pixels = self._raw.read(scale, self.channels == 1)
+        pixels = self._raw.read(scale, self.channels == 1 and self.bands is None)
+        return orient(self._take(pixels, MAX_SHARE), self._raw.orientation)
+
+    def read_window(
+        self, top: int, left: int, height: int, width: int, max_nodata: float = MAX_SHARE
+    ) -> np.ndarray:
+        """Decode one part, upright but with the file's own channels.
+
+        Where parts cannot be read alone (JPEG, PNG and the like) the whole is decoded.
+
+        Args:
+            top (int): First row of the part, in the upright image.
+            left (int): First column.
+            height (int): Rows.
+            width (int): Columns.
+            max_nodata (float): Largest share of values without data in it.
+
+        Returns:
+            np.ndarray: (height, width, C of the file), maybe a view.
+
+        Raises:
+            BadImageError: If the file is truncated or damaged, or more of the part is missing.
+        """
+        raw = self._raw
+        if not self._windows or raw.window is None:
+            self._refuse_size(1)
+            whole = orient(raw.read(1, False), raw.orientation)
+            return self._take(whole[top : top + height, left : left + width], max_nodata)
+        size = height * width * raw.channels * raw.itemsize
+        if size > self.max_bytes:
+            raise BadImageError(
+                f'a window of {height}x{width} needs {size} bytes, more than '
+                f'max_bytes={self.max_bytes}; draw smaller ones or raise the limit'
+            )
+        if raw.orientation in (3, 4, 7, 8):
+            top = self.height - top - height
+        if raw.orientation in (2, 3, 6, 7):
+            left = self.width - left - width
+        box = top, left, height, width
+        if raw.orientation >= 5:
+            box = left, top, width, height
+        return orient(self._take(raw.window(*box), max_nodata), raw.orientation)
+
+    def _take(self, pixels: np.ndarray, max_nodata: float) -> np.ndarray:
+        """The bands asked for; notes where there is no data among them."""
+        if self.bands is not None:
+            if not all(0 <= band < pixels.shape[2] for band in self.bands):
+                raise BadImageError(
+                    f'bands={self.bands} are asked for, but the image has {pixels.shape[2]} '
+                    f'bands, numbered 0 to {pixels.shape[2] - 1}'
+                )
+            pixels = pixels[..., self.bands]
         if self.mark is not None:
-            self._nodata = NoData(pixels, self.mark, self._raw.alpha)
-        return orient(pixels, self._raw.orientation)
+            self._nodata = NoData(pixels, self.mark, self._alpha, max_nodata)
+        return pixels
 
     def becomes_eight_bits(self, pixels: np.ndarray) -> bool:
         """Whether :meth:`convert` rounds what :meth:`read` gave."""
@@ -138,7 +199,7 @@ class ImageSource:
             refuse_unusable(pixels)
         if self.becomes_eight_bits(pixels):
             pixels = to_eight_bits(pixels, self.white)
-        background = self.background if self._raw.alpha else None
+        background = self.background if self._alpha else None
         size = self.height, self.width
         return np.ascontiguousarray(
             match_channels(pixels, self.channels, background, size, self.white)
@@ -177,26 +238,18 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _open(source: str | os.PathLike | bytes, channels: int | None) -> RawImage:
-    if isinstance(source, bytes):
-        data = source
-    elif os.fspath(source).endswith('.npy'):
-        return open_npy(os.fspath(source), channels)
-    else:
-        with open(source, 'rb', buffering=0) as file:
-            data = file.read()
-    if data.startswith(b'\xff\xd8\xff'):
-        return open_jpeg(data)
-    if data.startswith(b'\x89PNG\r\n\x1a\n'):
-        return open_png(data)
-    if data.startswith(_TIFF_MAGIC):
-        return open_tiff(data)
-    if data.startswith(JPEG2000_MAGIC):
-        return open_jpeg2000(data)
-    if is_brand_box(data):
-        return open_avif(data)
-    if data.startswith(b'\x93NUMPY'):
-        return open_npy(data, channels)
-    if not data:
-        raise BadImageError('empty file')
-    return open_picture(data)
+def check_bands(bands: Sequence[int] | None, channels: int | None) -> None:
+    """Refuse band numbers that cannot be.
+
+    Raises:
+        UserError: If they are not whole numbers from 0, or not as many as ``channels``.
+    """
+    if bands is None:
+        return
+    if not bands or not all(isinstance(band, int) and band >= 0 for band in bands):
+        raise UserError(f'bands={bands!r} must be numbers of bands, counted from 0: [3, 2, 1]')
+    if channels is not None and len(bands) != channels:
+        raise UserError(
+            f'bands={list(bands)} are {len(bands)}, but channels={channels}: set '
+            f'channels={len(bands)} (and in_channels, mean and std)'
+        )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.raw_image import MissingDataError
 
 MAX_SHARE = 0.5  # of values without data
 MAX_VALUE = 1e18  # the square of it, which the loss takes, is still a float32
@@ -15,15 +15,22 @@ class NoData:
     is mostly 0 or 255 and as well a colour, a pixel is missing where all its bands hold the mark.
 
     Args:
-        pixels (np.ndarray): The whole image, (H, W, C).
+        pixels (np.ndarray): The whole image, or a window of a large one, (H, W, C).
         mark (float): The value that means no data; NaN too.
         alpha (bool): Whether the last of two or four channels is alpha, which is no band.
+        max_share (float): Of values that are missing; half of them by default.
 
     Raises:
-        BadImageError: If more than half of the values are missing.
+        MissingDataError: If more are missing.
     """
 
-    def __init__(self, pixels: np.ndarray, mark: float, alpha: bool = False) -> None:
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        mark: float,
+        alpha: bool = False,
+        max_share: float = MAX_SHARE,
+    ) -> None:
         self.mark = float(mark)
         self.bands = pixels.shape[2] - (alpha and pixels.shape[2] in (2, 4))
         missing = self.missing(pixels)
@@ -31,9 +38,9 @@ class NoData:
         if not missing.any():
             return
         share = float(missing.mean())
-        if share > MAX_SHARE:
-            raise BadImageError(
-                f'{share:.0%} of its values are nodata ({mark:g}); more than {MAX_SHARE:.0%} is '
+        if share > max_share:
+            raise MissingDataError(
+                f'{share:.0%} of its values are nodata ({mark:g}); more than {max_share:.0%} is '
                 'not used'
             )
         values = pixels[..., : self.bands]
@@ -73,12 +80,12 @@ def refuse_unusable(pixels: np.ndarray) -> None:
     """Refuse float pixels with values that no loss can be computed from.
 
     Raises:
-        BadImageError: If any is NaN, infinite or beyond :data:`MAX_VALUE`; it says how many.
+        MissingDataError: If any is NaN, infinite or beyond :data:`MAX_VALUE`; it says how many.
     """
     usable = is_usable(pixels)
     if not usable.all():
         count = usable.size - np.count_nonzero(usable)
-        raise BadImageError(
+        raise MissingDataError(
             f'{count} of the {usable.size} values cut from it are NaN, infinite or beyond '
             f'{MAX_VALUE:.0e} (a fill value): name it with nodata=... in the loading transform, '
             f"or fill them in the file, for example with the band's mean"

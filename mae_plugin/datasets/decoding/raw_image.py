@@ -13,6 +13,10 @@ class BadImageError(ValueError):
     """An image that cannot be used: damaged, truncated, empty, too large or of other channels."""
 
 
+class MissingDataError(BadImageError):
+    """Pixels of which too much is missing or no number; other parts may be better."""
+
+
 @dataclass
 class RawImage:
     """Header and reader of one image.
@@ -30,6 +34,8 @@ class RawImage:
         white (int): The brightest value of 16 bits: 4095 where the header says 12 bits.
         alpha (bool): Whether the last of two or four channels is alpha.
         nodata (float, optional): The value that stands where nothing was measured.
+        window (Callable, optional): ``window(top, left, height, width)`` gives (height, width, C)
+            as stored, and reads no more of the file than it must.
     """
 
     height: int
@@ -44,6 +50,7 @@ class RawImage:
     white: int = 65535
     alpha: bool = True
     nodata: float | None = None
+    window: Callable[[int, int, int, int], np.ndarray] | None = None
 
     def nbytes(self, scale: int = 1) -> int:
         """Size of the pixels decoded at ``1 / scale``."""
