@@ -101,13 +101,15 @@ def find_facts(
         source = f'as {"all" if form.heads_are_sure else "the known"} ViTs of this size have'
         facts = facts._replace(num_heads=Fact(heads, source, not form.heads_are_sure))
     if facts.pool is None:
-        facts = facts._replace(pool=_usual_pool(encoder, rest))
+        facts = facts._replace(pool=_usual_pool(encoder, rest, form))
     return facts
 
 
-def _usual_pool(encoder: Mapping[str, Tensor], rest: Mapping[str, Tensor]) -> Fact | None:
-    """Pooling that the norms of a classifier speak of, if it is one."""
-    if 'head.fc.weight' not in rest:
+def _usual_pool(
+    encoder: Mapping[str, Tensor], rest: Mapping[str, Tensor], form: Format
+) -> Fact | None:
+    """Pooling that the norms of a peer's classifier speak of; ours may pool in any way."""
+    if 'head.fc.weight' not in rest or not form.beside:
         return None
     if 'neck.fc_norm.weight' in rest:
         return Fact('avg', 'as it has fc_norm', is_assumed=True)

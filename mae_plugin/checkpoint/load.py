@@ -12,6 +12,7 @@ from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
+from .coverage import is_neutral
 from .facts import compare
 from .fit import SCALED, adapt_encoder, require_sizes
 from .recognise import Recognised, recognise
@@ -160,9 +161,9 @@ def adapt(
     found = next(iter(read.values()))
     beside = {key.removeprefix(location): tensor for key, tensor in found.rest.items()}
     beside = {key: tensor for key, tensor in beside.items() if key not in state}
-    state.update(_fit_beside(beside, model, changed, found.grid))
+    fitted, unfit = _fit_beside(beside, model, changed, found.grid)
+    state.update(fitted)
     changed = {key: how for key, how in changed.items() if key in state}
-    doubts += _other_pooling(found, model, state)
     used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
     keys = [*found.encoder_keys, *found.rest_keys, *found.dropped]
     report = LoadReport(
@@ -175,6 +176,8 @@ def adapt(
         lost=[key.removeprefix(_wrapper(found)) for key in found.lost],
         told=list(dict.fromkeys(told)),
         doubts=list(dict.fromkeys(doubts)),
+        misfits=_other_pooling(found, model, state),
+        unfit=unfit,
     )
     return state, report, [*used, *found.dropped, *found.lost]
 
@@ -219,10 +222,11 @@ def _fit_beside(
     model: ModelSpec,
     changed: dict[str, str],
     grid: Grid | None,
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What can be loaded of that which stands beside the encoder, such as decoder and heads.
 
-    A layer is loaded whole or not at all, and so is a decoder: with a hole it decodes nothing.
+    With it comes what has another shape than the model's, and both shapes in words. A layer is
+    loaded whole or not at all, and so is a decoder: with a hole it decodes nothing.
     """
     own = model.tensors
     known = {key: tensor for key, tensor in beside.items() if key in own}
@@ -234,9 +238,14 @@ def _fit_beside(
     ):
         known[positions], how = fit_pos_embed(known[positions], model.decoder_grid, 1, source=grid)
         changed.update({positions: how} if how else {})
-    unfit = {_unit(key) for key, tensor in known.items() if tensor.shape != own[key].shape}
-    unfit |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
-    return {key: tensor for key, tensor in known.items() if _unit(key) not in unfit}
+    unfit = {
+        key: f'{tuple(tensor.shape)} for {tuple(own[key].shape)}'
+        for key, tensor in known.items()
+        if tensor.shape != own[key].shape
+    }
+    left = {_unit(key) for key in unfit}
+    left |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
+    return {key: tensor for key, tensor in known.items() if _unit(key) not in left}, unfit
 
 
 def _unit(key: str) -> str:
@@ -247,20 +256,13 @@ def log_report(report: LoadReport, model: ModelSpec) -> None:
     """Log a report, as a warning if an encoder lost a part, or its initial values change it."""
     trunks = tuple(model.trunks)
     is_partial = any(
-        name.startswith(trunks) and not _is_neutral(name, model.tensors[name])
+        name.startswith(trunks) and not is_neutral(name, model.tensors[name])
         for name in report.initial
     )
     # A MAE that goes on, but not with the file's decoder: of another size or kind.
     is_partial |= 'decoder.mask_token' in report.initial and any(
         'decoder.' in name for name in report.ignored
     )
-    is_doubtful = report.lost or report.doubts or is_partial
+    is_doubtful = report.lost or report.doubts or report.misfits or is_partial
     level = logging.WARNING if is_doubtful else logging.INFO
     print_log(str(report), 'current', level)
-
-
-def _is_neutral(name: str, tensor: Tensor) -> bool:
-    """Whether an encoder computes with a tensor what it computes without it."""
-    if name.endswith(tuple(SCALED)):
-        return bool((tensor == 1).all())
-    return name.endswith(('rel_pos_h', 'rel_pos_w')) and not tensor.any()

@@ -20,6 +20,8 @@ class LoadReport:
         lost: Keys of the file without which the encoder computes something else.
         told: What is known of the encoder that no tensor shows, and from where.
         doubts: Where the model may compute something else than the encoder did.
+        misfits: Parts that were loaded, and trained on something else than the model gives them.
+        unfit: Names of the model's tensors that the file has in another shape, and both shapes.
     """
 
     source: str
@@ -31,6 +33,8 @@ class LoadReport:
     lost: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    misfits: list[str] = field(default_factory=list)
+    unfit: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f'Loaded {self.source} ({self.format})']
@@ -43,7 +47,7 @@ class LoadReport:
         lines.append(f'  ignored in the file: {shorten(self.ignored) or "nothing"}')
         if self.told:
             lines.append(f'  no tensor shows: {"; ".join(self.told)}')
-        lines += [f'  DOUBTFUL: {doubt}' for doubt in self.doubts]
+        lines += [f'  DOUBTFUL: {doubt}' for doubt in [*self.doubts, *self.misfits]]
         if self.lost:
             lines.append(
                 f'  LEFT OUT, as asked for: {shorten(self.lost)}. The encoder computes something '

@@ -99,8 +99,8 @@ def build_runner(
     runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
     if cfg.load_from:
         # Strategies that shard load in their own way.
-        fit = not (cfg.get('resume') or load_from or is_flexible)
-        runner.register_hook(StartingWeightsHook(cfg.load_from, fit))
+        fit = not (cfg.get('resume') or is_flexible)
+        runner.register_hook(StartingWeightsHook(cfg.load_from, fit, whole=bool(load_from)))
     for note in filter(None, notes):
         runner.logger.info(note)
     if not load_from and cfg.get('train_dataloader'):

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from mae_plugin.checkpoint.coverage import require_whole
 from mae_plugin.checkpoint.load import load_pretrained
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.checkpoint.stored_config import literal_config
@@ -25,7 +26,7 @@ def model_of_checkpoint(checkpoint: str | Path, config: str | Path | None = None
 
     Raises:
         ValueError: If the checkpoint brings no config, or one with a part that is not ours; if
-            its weights do not fit.
+            its weights do not fit, or are not all of the model's.
     """
     if config is not None:
         model_config = Config.fromfile(config).model
@@ -40,7 +41,8 @@ def model_of_checkpoint(checkpoint: str | Path, config: str | Path | None = None
         if not isinstance(model_config, dict):
             raise ValueError(f'the config stored in {checkpoint} has no model: give --config')
     model = _build(model_config, checkpoint if config is None else config, config is not None)
-    load_pretrained(model, str(checkpoint))
+    report = load_pretrained(model, str(checkpoint))
+    require_whole(report, model.state_dict(), str(checkpoint))
     return model.eval()
 
 

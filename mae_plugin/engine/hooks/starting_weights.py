@@ -1,9 +1,10 @@
 """The weights that a run starts from, fitted to its model before mmengine loads them."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
+from mae_plugin.checkpoint.coverage import require_names, require_whole
 from mae_plugin.checkpoint.load import adapt, check_facts, log_report
 from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.registry import HOOKS
@@ -23,29 +24,36 @@ class StartingWeightsHook(Hook):
 
     Args:
         source: The file, for messages.
-        fit: Whether the checkpoint is a start for another model; one of the very model, to be
-            tested or resumed, is left as it is.
+        fit: Whether the checkpoint may be another model's, or of another layout; one to be
+            resumed is left as it is.
+        whole: Whether all of the model must be in it, as where it is evaluated.
     """
 
     priority = 'HIGHEST'
 
-    def __init__(self, source: str = 'load_from', fit: bool = True) -> None:
+    def __init__(self, source: str = 'load_from', fit: bool = True, whole: bool = False) -> None:
         self.source = source
         self.fit = fit
+        self.whole = whole
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Translate the state dict in place.
 
         Raises:
-            ValueError: If the file's encoder does not cover the model's.
+            UserError: If the file's encoder does not cover the model's; if a part is missing of
+                what must be whole.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model
+        if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         spec = model_spec(model)
-        if not spec.trunks:
+        if self.fit and spec.trunks:
+            fitted, report, _ = adapt(checkpoint, spec, self.source)
+            checkpoint['state_dict'] = {**spec.tensors, **fitted}
+            log_report(report, spec)
+            if self.whole:
+                require_whole(report, spec.tensors, self.source)
             return
-        if not self.fit:
-            check_facts(checkpoint, spec, self.source)
-            return
-        fitted, report, _ = adapt(checkpoint, spec, self.source)
-        checkpoint['state_dict'] = {**spec.tensors, **fitted}
-        log_report(report, spec)
+        check_facts(checkpoint, spec, self.source)
+        if self.whole:
+            require_names(spec.tensors, checkpoint.get('state_dict', checkpoint), self.source)
