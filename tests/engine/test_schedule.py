@@ -53,6 +53,9 @@ def test_a_longer_warm_up_is_refused(tmp_path):
     schedule[0]['end'] = schedule[1]['begin'] = 2
     with pytest.raises(ValueError, match=r'LinearLR .*ends at iteration 10 .*at iteration 5 '):
         run(tmp_path, 'long', schedule, epochs=3, resume=str(tmp_path / 'iter_7.pth'))
+    # When both are over, it is past.
+    schedule[1]['begin'] = 1
+    run(tmp_path, 'over', schedule, epochs=3, resume=str(tmp_path / 'iter_11.pth'))
 
 
 def test_a_schedule_of_iterations(tmp_path):

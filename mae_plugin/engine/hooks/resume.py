@@ -96,11 +96,14 @@ def _check_model(runner: Runner, checkpoint: dict, changes: list[Change]) -> Non
 
 
 def _check_schedule(runner: Runner, checkpoint: dict, length: int) -> None:
-    """Refuse schedulers that begin or end elsewhere than the stored ones."""
+    """Refuse schedulers that begin or end elsewhere than the stored ones, unless that is past."""
+    done = dict(epoch=0, iter=0) | (checkpoint.get('meta') or {})
     for own, stored in _pairs(runner.param_schedulers, checkpoint.get('param_schedulers')):
         for name in ('begin', 'end'):
             now, then = getattr(own, name), stored.get(name)
-            if then not in (None, now):
+            if then not in (None, now) and done['epoch' if own.by_epoch else 'iter'] < max(
+                now, then
+            ):
                 unit = 0 if own.by_epoch else length
                 raise UserError(
                     f'--resume: {type(own).__name__} of the learning rate {name}s '
