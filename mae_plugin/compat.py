@@ -7,7 +7,7 @@ possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with
 
 import importlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -221,3 +221,24 @@ def mmengine_home() -> str:
 def is_resuming(runner: Any) -> bool:
     """Whether mmengine's runner goes on with a run; it tells nobody else. Tried with 0.10.12."""
     return bool(runner._resume)
+
+
+def gradient_norms(grads: list[Tensor]) -> Tensor:
+    """Norms (N,) of N gradients, in float32, computed together."""
+    return torch.stack([norm.float() for norm in torch._foreach_norm(grads)])
+
+
+def step_unless(bad: Tensor, optimizer: Any, step: Callable[[], Any]) -> None:
+    """Make an optimizer's step, unless ``bad`` is 1.
+
+    Fused optimizers read it inside their kernel, as torch's gradient scaler hands it to them. For
+    all others its value is read here, which waits for the device.
+    """
+    if getattr(optimizer, '_step_supports_amp_scaling', False):
+        optimizer.grad_scale, optimizer.found_inf = None, bad
+        try:
+            step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
+    elif not bad:
+        step()

@@ -176,7 +176,7 @@ def test_amp_is_on():
     """mmseg's MAE config only has it in its name."""
     for path in TRANSFER:
         if path.stem.startswith(('upernet_vit', 'linear_vit', 'mask-rcnn_vit', 'cascade')):
-            assert load(path).optim_wrapper.type == 'AmpOptimWrapper', path
+            assert load(path).optim_wrapper.type == 'mae_plugin.AmpOptimWrapper', path
 
 
 def test_our_names_have_their_scope():

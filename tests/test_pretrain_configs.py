@@ -9,7 +9,7 @@ import yaml
 from mmengine.config import Config
 
 from mae_plugin.arch import ARCHS
-from mae_plugin.engine.runner import _check_images, _check_schedule
+from mae_plugin.engine.config_checks import check_images, check_schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 FRONT_DOOR = ROOT / 'configs' / 'mae_vit-b_pretrain.py'
@@ -25,8 +25,8 @@ PLAYGROUND = [
 @pytest.mark.parametrize('path', [FRONT_DOOR, *CONFIGS, *PLAYGROUND], ids=lambda path: path.stem)
 def test_images_schedule_and_model_fit_each_other(path):
     cfg = Config.fromfile(path)
-    _check_schedule(cfg)
-    _check_images(cfg, ('train_dataloader', 'test_dataloader'))
+    check_schedule(cfg)
+    check_images(cfg, ('train_dataloader', 'test_dataloader'))
     sides = {str(part.img_size) for part in (cfg.model.backbone, cfg.model.decoder)} | {
         str(transform.size) for transform in cfg.train_dataloader.dataset.pipeline[:1]
     }

@@ -125,10 +125,10 @@ def set_precision(cfg: 'Config', precision: str) -> None:
     if precision == 'bfloat16':
         wrapper.type = 'mae_plugin.BFloat16OptimWrapper'
     elif precision == 'float16':
-        wrapper.type = 'AmpOptimWrapper'
+        wrapper.type = 'mae_plugin.AmpOptimWrapper'
         wrapper.update(dtype='float16', loss_scale='dynamic')
     else:
-        wrapper.type = 'OptimWrapper'
+        wrapper.type = 'mae_plugin.OptimWrapper'
 
 
 def _own_error(error: BaseException | None) -> BaseException | None:

@@ -6,5 +6,6 @@ from .fsdp import FSDPStrategy
 from .lars import LARS
 from .loop import ResumableEpochLoop
 from .optim import ViTOptimWrapperConstructor
+from .optim_wrappers import AmpOptimWrapper, OptimWrapper, SkipNonFiniteMixin
 from .visualizer import LazyVisualizer
 from .zero import DeepSpeedOptimWrapper, DeepSpeedStrategy

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mae_plugin.compat import has_native_bfloat16
+from mae_plugin.engine.optim_wrappers import OptimWrapper
 from mae_plugin.registry import OPTIM_WRAPPERS
 
 
@@ -26,8 +26,8 @@ class BFloat16OptimWrapper(OptimWrapper):
     """Optimizer wrapper that autocasts to bfloat16 where that is native.
 
     bfloat16 has float32's range: no loss scaling, and none of float16's NaNs, which are the top
-    complaint about MAE training. mmengine's ``AmpOptimWrapper`` refuses to start on a CPU; this
-    one trains in float32 there. For float16 ask for ``AmpOptimWrapper`` (``--amp float16``).
+    complaint about MAE training. ``AmpOptimWrapper`` refuses to start on a CPU; this one trains in
+    float32 there. For float16 ask for ``AmpOptimWrapper`` (``--amp float16``).
     """
 
     @contextmanager

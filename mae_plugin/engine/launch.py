@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from datetime import timedelta
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -12,8 +13,11 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
+from mae_plugin.compat import mmengine_strategies
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT
+from mae_plugin.engine.loop import ResumableEpochLoop
 from mae_plugin.errors import UserError
+from mae_plugin.registry import LOOPS, STRATEGIES, builds, find_type
 
 # Where each launcher says who this process is: rank, number of processes, rank on the machine.
 _ENVIRONMENT = {
@@ -63,7 +67,7 @@ def prepare_launch(cfg: Config) -> None:
 def _group_timeout(cfg: Config, chosen: float | None) -> float:
     """Seconds that processes wait for each other: longer than replacing hung workers takes."""
     loop = cfg.get('train_cfg') or {}
-    if str(loop.get('type')).split('.')[-1] != 'ResumableEpochLoop':
+    if not builds(LOOPS, loop, ResumableEpochLoop, cfg.get('default_scope')):
         return chosen or 1800
     attempts = loop.get('worker_restarts', RESTARTS) + 1
     patience = attempts * loop.get('worker_timeout', TIMEOUT)
@@ -87,9 +91,14 @@ def _wrap_on_cpu(cfg: Config) -> None:
             device_ids=None,
         )
         cfg.model_wrapper_cfg = dict(defaults, **(cfg.get('model_wrapper_cfg') or {}))
-    elif strategy.type == 'DDPStrategy':
+    elif _is_ddp(strategy, cfg.get('default_scope')):
         defaults = dict(broadcast_buffers=False, device_ids=None)
         strategy.model_wrapper = dict(defaults, **(strategy.get('model_wrapper') or {}))
+
+
+def _is_ddp(strategy: Any, scope: str | None) -> bool:
+    """Whether a strategy is mmengine's own: those made of it (FSDP) have other wrappers."""
+    return find_type(STRATEGIES, strategy.get('type'), scope) is mmengine_strategies().DDPStrategy
 
 
 def _set_environment(launcher: str) -> None:

@@ -7,9 +7,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT, BatchFeed
 from mae_plugin.errors import UserError
-from mae_plugin.registry import LOOPS
+from mae_plugin.registry import DATA_SAMPLERS, LOOPS, builds
 
 
 @LOOPS.register_module()
@@ -42,7 +43,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         worker_restarts: int = RESTARTS,
         **kwargs,
     ) -> None:
-        if isinstance(dataloader, dict) and _is_stream_sampler(dataloader['sampler']['type']):
+        if isinstance(dataloader, dict) and builds(
+            DATA_SAMPLERS, dataloader['sampler'], StreamSampler
+        ):
             # The sampler counts in global batches; a config need say the size only once.
             dataloader['sampler']['batch_size'] = dataloader['batch_size']
         super().__init__(runner, dataloader, max_epochs, **kwargs)
@@ -137,8 +140,3 @@ def images_of_iteration(loader: DataLoader) -> int | None:
     if size is None:
         size = getattr(loader.batch_sampler, 'batch_size', None)
     return None if size is None else size * get_world_size()
-
-
-def _is_stream_sampler(kind: str | type) -> bool:
-    """Whether a sampler's ``type`` is ours: a name with or without its scope, or the class."""
-    return getattr(kind, '__name__', str(kind)).split('.')[-1] == 'StreamSampler'

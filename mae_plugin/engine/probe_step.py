@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
 from mae_plugin.models.targets import PCATarget
+from mae_plugin.registry import builds
 
 # Images that are read; a batch of more has them several times.
 _SAMPLES = 4
@@ -131,7 +132,7 @@ def _model(cfg: Config) -> nn.Module:
 def _optim_wrapper(cfg: Config, model: nn.Module) -> OptimWrapper:
     """The run's wrapper, or a plain one of the same optimizer where a strategy needs its own."""
     config = copy.deepcopy(cfg.optim_wrapper)
-    kind = OPTIM_WRAPPERS.get(config.get('type', 'OptimWrapper'))
-    if not (isinstance(kind, type) and issubclass(kind, OptimWrapper)):
+    config.setdefault('type', 'OptimWrapper')
+    if not builds(OPTIM_WRAPPERS, config, OptimWrapper, cfg.get('default_scope')):
         config['type'] = 'mae_plugin.BFloat16OptimWrapper'
     return build_optim_wrapper(model, config)

@@ -108,8 +108,8 @@ class DeepSpeedStrategy(_MMEngineDeepSpeedStrategy):
 class DeepSpeedOptimWrapper(_MMEngineDeepSpeedOptimWrapper):
     """mmengine's wrapper, which makes no step from a loss that is not finite on any process.
 
-    DeepSpeed looks at gradients under float16 alone, unless ``bf16`` asks for it. ``take`` tells
-    ``NonFiniteGuard``, which counts.
+    DeepSpeed looks at gradients under float16 alone, unless ``bf16`` asks for it.
+    ``take_skipped`` tells ``NonFiniteGuard``, which counts.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -123,7 +123,7 @@ class DeepSpeedOptimWrapper(_MMEngineDeepSpeedOptimWrapper):
         if not bad:
             super().update_params(loss)
 
-    def take(self) -> Tensor | None:
+    def take_skipped(self) -> Tensor | None:
         """Whether the last step was skipped; None if none was due."""
         bad, self._bad = self._bad, None
         return bad

@@ -44,8 +44,11 @@ def test_values(text, value):
     'precision, expected',
     [
         ('bfloat16', dict(type='mae_plugin.BFloat16OptimWrapper')),
-        ('float16', dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')),
-        ('float32', dict(type='OptimWrapper')),
+        (
+            'float16',
+            dict(type='mae_plugin.AmpOptimWrapper', dtype='float16', loss_scale='dynamic'),
+        ),
+        ('float32', dict(type='mae_plugin.OptimWrapper')),
     ],
 )
 def test_precision(precision, expected):

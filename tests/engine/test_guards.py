@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -250,3 +251,16 @@ def test_a_picture_that_fails_ends_no_run_and_comes_after_the_checkpoint(
     assert there == [['epoch_1.pth'], ['epoch_1.pth', 'epoch_2.pth']]
     (log,) = tmp_path.glob('*/*.log')
     assert log.read_text().count('no picture after epoch 2: RuntimeError: no such band') == 1
+
+
+def test_a_run_in_a_thread_cannot_catch_signals_and_says_so(tmp_path):
+    """As in notebooks and services."""
+    config = tiny_config(tmp_path, epochs=1)
+    config['custom_hooks'].append(dict(type='PreemptionHook'))
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with ThreadPoolExecutor() as pool:
+        pool.submit(lambda: build_runner(config, 'thread').train()).result()
+    assert (tmp_path / 'iter_5.pth').exists()
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'not in the main thread' in log.read_text()

@@ -61,7 +61,7 @@ def test_float16_that_is_asked_for_needs_a_gpu(monkeypatch, capsys, tmp_path):
 
 
 def test_float16_of_a_config_becomes_float32_on_a_cpu(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr('mae_plugin.engine.runner.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mae_plugin.engine.run_preparation.get_device', lambda: 'cpu')
     images = write_images(tmp_path / 'images', 2)
     options = ['optim_wrapper.type=AmpOptimWrapper', 'log_level=INFO']
     train(

@@ -4,7 +4,7 @@ A schedule of another length is a delta that sets `train_cfg.max_iters` alone.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mae_plugin.AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mae_plugin.ViTOptimWrapperConstructor',

@@ -12,7 +12,7 @@ decays = [163889, 177546]
 warmup = 250
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
+    type='mae_plugin.AmpOptimWrapper',
     loss_scale='dynamic',
     accumulative_counts=accumulate,
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),

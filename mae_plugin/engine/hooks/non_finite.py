@@ -1,17 +1,17 @@
 """A NaN must not reach the weights, and must not go unnoticed."""
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from torch import Tensor
 
+from mae_plugin.engine.optim_wrappers import SkipNonFiniteMixin
 from mae_plugin.engine.zero import DeepSpeedOptimWrapper
 from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS
@@ -19,17 +19,16 @@ from mae_plugin.registry import HOOKS
 
 @HOOKS.register_module()
 class NonFiniteGuard(Hook):
-    """Skips the optimizer step where loss or gradient is not finite, and stops a run of NaNs.
+    """Counts and tells the steps that were skipped as not finite, and stops a run of them.
 
-    Works with any ``OptimWrapper``: at the start of training its ``backward`` and ``step`` are
-    wrapped. A non-finite loss makes every gradient NaN, so that the averaging of gradients tells
-    the other processes; all skip the same step. Fused optimizers skip inside their kernel,
-    without waiting for the device. A skipped loss is told in its own line instead of
-    turning the smoothed log values into NaN, and the batch's image paths are appended to
-    ``non_finite_rank<r>.txt`` in the work dir. The counts are kept in checkpoints.
+    The optimizer wrapper skips them: ``mae_plugin.OptimWrapper``, ``AmpOptimWrapper``,
+    ``BFloat16OptimWrapper`` and ``DeepSpeedOptimWrapper`` do, and any that has
+    :class:`~mae_plugin.engine.optim_wrappers.SkipNonFiniteMixin`. Of mmengine's own
+    ``AmpOptimWrapper``, whose gradient scaler skips without telling, losses alone are looked at.
 
-    Under float16 the gradient scaler skips by itself while it looks for its scale; those steps
-    count too.
+    A skipped loss is told in its own line instead of turning the smoothed log values into NaN, and
+    the batch's image paths are appended to ``non_finite_rank<r>.txt`` in the work dir. The counts
+    are kept in checkpoints.
 
     Reading a value waits for the accelerator, which then idles until the next iteration reaches
     it. So there the log values and the verdicts of all iterations are read together when the
@@ -48,17 +47,36 @@ class NonFiniteGuard(Hook):
             raise UserError(f'max_in_row={max_in_row} must be at least 1')
         self.max_in_row = max_in_row
         self.every_iteration = every_iteration
-        self._steps: list[_GuardedStep | DeepSpeedOptimWrapper] = []
+        self._wrappers: list[SkipNonFiniteMixin | DeepSpeedOptimWrapper] = []
         self._unread: list[_Iteration] = []
         self._paths: list[str] = []
 
     def before_train(self, runner) -> None:
-        """Wrap the optimizer wrapper, or each of several."""
+        """Find the optimizer wrapper, or each of several.
+
+        Raises:
+            UserError: One of them skips nothing.
+        """
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        self._steps = [_GuardedStep(each) for each in wrappers if isinstance(each, OptimWrapper)]
-        # DeepSpeed's engine makes its own steps; our wrapper of it skips them.
-        self._steps += [each for each in wrappers if isinstance(each, DeepSpeedOptimWrapper)]
+        self._wrappers = []
+        for each in wrappers:
+            if isinstance(each, SkipNonFiniteMixin | DeepSpeedOptimWrapper):
+                self._wrappers.append(each)
+            elif isinstance(each, AmpOptimWrapper):
+                runner.logger.warning(
+                    'the gradient scaler of AmpOptimWrapper skips steps that are not finite, and '
+                    'NonFiniteGuard counts those of a loss alone: '
+                    "optim_wrapper.type='mae_plugin.AmpOptimWrapper' tells all"
+                )
+            else:
+                raise UserError(
+                    f'NonFiniteGuard: {type(each).__name__} would make steps that are not finite. '
+                    "Set optim_wrapper.type to 'mae_plugin.OptimWrapper', "
+                    "'mae_plugin.BFloat16OptimWrapper' or 'mae_plugin.AmpOptimWrapper', derive "
+                    'yours from mae_plugin.engine.optim_wrappers.SkipNonFiniteMixin, or leave the '
+                    'hook out'
+                )
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Take the iteration's values; read and judge them if it is time.
@@ -67,7 +85,7 @@ class NonFiniteGuard(Hook):
             RuntimeError: ``max_in_row`` steps in a row were skipped.
         """
         outputs = {} if outputs is None else outputs
-        bad = [step.take() for step in self._steps]
+        bad = [wrapper.take_skipped() for wrapper in self._wrappers]
         latest = _Iteration(runner.iter + 1, dict(outputs), bad, image_paths(data_batch))
         self._unread.append(latest)
         outputs.clear()  # or mmengine would read them now
@@ -109,7 +127,8 @@ class NonFiniteGuard(Hook):
     def _judge(self, runner, iteration: '_Iteration') -> None:
         self._paths += iteration.paths
         losses = {k: v for k, v in iteration.outputs.items() if not math.isfinite(v)}
-        skipped = iteration.bad
+        # Of a wrapper that tells nothing, losses are all there is to see.
+        skipped = iteration.bad or [bool(losses)]
         if losses and None in skipped:
             runner.logger.warning(
                 f'iteration {iteration.number}: {losses} while accumulating gradients'
@@ -187,55 +206,6 @@ def _on_host(iterations: list[_Iteration]) -> list[_Iteration]:
         )
         for iteration in iterations
     ]
-
-
-class _GuardedStep:
-    """Wraps one optimizer wrapper's ``backward`` and ``step``."""
-
-    def __init__(self, wrapper: OptimWrapper) -> None:
-        self._bad: Tensor | None = None
-        self._wrapper = wrapper
-        self._backward, self._step = wrapper.backward, wrapper.step
-        wrapper.backward = self.backward
-        # With its attributes: schedulers look for theirs, and warn where it is gone.
-        wrapper.step = functools.update_wrapper(functools.partial(self.step), self._step)
-
-    def take(self) -> Tensor | None:
-        """Whether the last step was skipped, on the device; None if none was due."""
-        bad, self._bad = self._bad, None
-        return bad
-
-    def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        # Times one is exact; times NaN turns every gradient into NaN, on every process.
-        factor = torch.where(torch.isfinite(loss.detach()), 1.0, math.nan).to(loss.dtype)
-        self._backward(loss * factor, **kwargs)
-
-    def step(self, **kwargs: Any) -> None:
-        optimizer = self._wrapper.optimizer
-        bad = self._bad = _any_bad(optimizer)
-        if getattr(self._wrapper, 'loss_scaler', None) is not None:
-            self._step(**kwargs)  # the scaler finds the same, skips, and lowers its scale
-        elif getattr(optimizer, '_step_supports_amp_scaling', False):
-            optimizer.grad_scale, optimizer.found_inf = None, bad
-            try:
-                self._step(**kwargs)
-            finally:
-                del optimizer.grad_scale, optimizer.found_inf
-        elif not bad:
-            self._step(**kwargs)
-
-
-def _any_bad(optimizer: torch.optim.Optimizer) -> Tensor:
-    """() float32 on the gradients' device: 1 if any gradient on any process is not finite."""
-    params = [param for group in optimizer.param_groups for param in group['params']]
-    grads = [param.grad for param in params if param.grad is not None]
-    if not grads:
-        return torch.zeros((), device=params[0].device)
-    norms = torch.stack([norm.float() for norm in torch._foreach_norm(grads)])
-    bad = (~torch.isfinite(norms.sum())).float()
-    if get_world_size() > 1:
-        all_reduce(bad, op='max')
-    return bad
 
 
 def image_paths(data_batch: Any) -> list[str]:

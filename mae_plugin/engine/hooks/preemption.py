@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +52,14 @@ class PreemptionHook(Hook):
 
     def before_train(self, runner) -> None:
         """Catch the signals here, ignore them in the workers."""
-        for number in self.signals:
-            self._previous[number] = signal.signal(number, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number in self.signals:
+                self._previous[number] = signal.signal(number, self._on_signal)
+        else:
+            runner.logger.warning(
+                'this run is not in the main thread, where alone signals are caught: '
+                f'{", ".join(number.name for number in self.signals)} saves no checkpoint'
+            )
         atexit.register(_kill_workers)
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None and loop.dataloader.num_workers > 0:
@@ -62,6 +69,7 @@ class PreemptionHook(Hook):
         """Put the previous handlers back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._previous = {}
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Leave if any process was asked to."""
