@@ -1,6 +1,7 @@
 """Benchmarks: light to start, fair in turn, their peers the real algorithm; no timing asserted."""
 
 import json
+import os
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -43,6 +44,13 @@ def test_help_imports_no_torch(script):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'usage:' in done.stdout
+
+
+def test_the_tools_that_it_uses_are_found_from_a_clone(tmp_path):
+    script = ROOT / 'tools/dev/benchmark.py'
+    code = f'import runpy; runpy.run_path({str(script)!r}); import make_shards'
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, check=True)
 
 
 def test_contestants_take_turns_and_warm_up_is_not_counted():
