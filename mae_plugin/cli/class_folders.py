@@ -41,7 +41,8 @@ def follow_classes(cfg: 'Config', folder: str, checkpoint: str | None = None) ->
     names = class_names(Path(folder) / prefix_of(train))
     classes: Any = prefix_of(train) if names else None
     if not names and checkpoint and Path(checkpoint).is_file():
-        classes = names = stored_classes(checkpoint)
+        names = stored_classes(checkpoint)
+        classes = names or None
     for dataset in labelled:
         names = names or class_names(Path(folder) / prefix_of(dataset))
         if kind_of(dataset) == 'ImageFolder':
@@ -59,14 +60,14 @@ def class_names(images: Path) -> list[str]:
     return sorted(e.name for e in images.iterdir() if e.is_dir() and e.name[0] != '.')
 
 
-def stored_classes(checkpoint: str) -> list[str] | None:
-    """The classes that a run of mmengine's stores in its checkpoints."""
+def stored_classes(checkpoint: str) -> list[str]:
+    """The classes that a run stores in its checkpoints; none if it stores none."""
     from mae_plugin.checkpoint.safe_load import safe_load
 
     content = safe_load(checkpoint)
     meta = content.get('meta') if isinstance(content, dict) else None
     classes = ((meta or {}).get('dataset_meta') or {}).get('classes')
-    return list(classes) if classes else None
+    return list(classes or ())
 
 
 def refuse_hidden_classes(cfg: 'Config', loaders: Sequence[str] = LOADERS) -> None:

@@ -45,8 +45,9 @@ class RandomClippedCrop:
         """Crop ``img``, (H, W, C), and set ``img_shape``."""
         image = results['img']
         top, left, height, width = clipped_box(
-            np.random,  # type: ignore[arg-type]  # a module
-            *image.shape[:2],
+            np.random,
+            image.shape[0],
+            image.shape[1],
             self.crop_ratio_range,
             self.aspect_ratio_range,
         )

@@ -8,6 +8,7 @@ import torch
 from mae_plugin.datasets.crops import Box, align, decode_scale, resize
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
 from mae_plugin.datasets.depth_warning import DepthWarning
+from mae_plugin.errors import UserError
 
 _INTERPOLATIONS = ('bicubic', 'bilinear')
 
@@ -34,7 +35,7 @@ class CropLoader:
             many as ``channels``.
 
     Raises:
-        ValueError: If ``size`` is not positive, ``interpolation`` unknown, or ``bands`` are not
+        UserError: If ``size`` is not positive, ``interpolation`` unknown, or ``bands`` are not
             ``channels`` numbers.
     """
 
@@ -55,9 +56,9 @@ class CropLoader:
         check_bands(bands, channels)
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         if min(self.size) < 1:
-            raise ValueError(f'size={size} must be positive')
+            raise UserError(f'size={size} must be positive')
         if interpolation not in _INTERPOLATIONS:
-            raise ValueError(f'interpolation={interpolation!r} must be one of {_INTERPOLATIONS}')
+            raise UserError(f'interpolation={interpolation!r} must be one of {_INTERPOLATIONS}')
         self.interpolation = interpolation
         self.exact = exact
         self.channels = channels

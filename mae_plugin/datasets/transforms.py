@@ -8,6 +8,7 @@ randomness comes from ``results['rng']``, which the datasets derive from (seed, 
 from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.datasets.crops import random_resized_box
+from mae_plugin.errors import UserError
 from mae_plugin.registry import TRANSFORMS
 
 
@@ -34,7 +35,7 @@ class LoadRandomResizedCrop(CropLoader):
             :class:`CropLoader`.
 
     Raises:
-        ValueError: If ``repeats``, ``scale``, ``ratio`` or ``flip_prob`` is out of range.
+        UserError: If ``repeats``, ``scale``, ``ratio`` or ``flip_prob`` is out of range.
     """
 
     def __init__(
@@ -52,15 +53,15 @@ class LoadRandomResizedCrop(CropLoader):
     ) -> None:
         super().__init__(size, interpolation, exact, channels, **kwargs)
         if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f'scale={scale} must be two rising fractions in (0, 1]')
+            raise UserError(f'scale={scale} must be two rising fractions in (0, 1]')
         if ratio is None:
             shape = self.size[1] / self.size[0]
             ratio = 3 / 4 * shape, 4 / 3 * shape
         if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f'ratio={ratio} must be two rising positive numbers')
+            raise UserError(f'ratio={ratio} must be two rising positive numbers')
         _check_probability(flip_prob)
         if repeats < 1:
-            raise ValueError(f'repeats={repeats} must be at least 1')
+            raise UserError(f'repeats={repeats} must be at least 1')
         self.scale = scale
         self.ratio = ratio
         self.flip_prob = flip_prob
@@ -91,7 +92,7 @@ class LoadFixedCrop(CropLoader):
         kwargs: The rest of :class:`CropLoader`.
 
     Raises:
-        ValueError: If ``flip_prob`` is no probability.
+        UserError: If ``flip_prob`` is no probability.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class LoadResizeCenterCrop(CropLoader):
         kwargs: The rest of :class:`CropLoader`.
 
     Raises:
-        ValueError: If ``resize_short`` is shorter than the cut.
+        UserError: If ``resize_short`` is shorter than the cut.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class LoadResizeCenterCrop(CropLoader):
         super().__init__(size, exact=exact, **kwargs)
         self.resize_short = resize_short or round(min(self.size) * 256 / 224)
         if self.resize_short < min(self.size):
-            raise ValueError(
+            raise UserError(
                 f'resize_short={self.resize_short} is shorter than size={self.size}; raise it'
             )
 
@@ -170,4 +171,4 @@ class LoadResizeCenterCrop(CropLoader):
 
 def _check_probability(value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f'flip_prob={value} must lie in [0, 1]')
+        raise UserError(f'flip_prob={value} must lie in [0, 1]')

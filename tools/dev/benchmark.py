@@ -21,7 +21,8 @@ from importlib import import_module
 from pathlib import Path
 
 # A clone works without being installed.
-sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (2, 1)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of tools/make_shards.py
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mae_plugin.cli.run_config import user_errors
 

@@ -6,10 +6,12 @@ from typing import Literal
 
 import numpy as np
 
+from mae_plugin.errors import UserError
+
 _BYTE_ORDERS: dict[bytes, Literal['little', 'big']] = {b'II': 'little', b'MM': 'big'}
 
 
-class BadImageError(ValueError):
+class BadImageError(UserError):
     """An image that cannot be used: damaged, truncated, empty, too large or of other channels."""
 
 
