@@ -1,0 +1,56 @@
+"""The table of environments says what was found, and wheels hold what commands need."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def tool():
+    path = ROOT / 'tools/dev/environments.py'
+    spec = importlib.util.spec_from_file_location('environments', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['environments'] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_table_is_that_of_the_committed_results():
+    environments = tool()
+    results = json.loads(environments.RESULTS.read_text(encoding='utf-8'))
+    assert environments.TABLE.read_text(encoding='utf-8') == environments.table(results)
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert all(f'| {name} | {e.python} |' in page for name, e in environments.ENVIRONMENTS.items())
+
+
+def test_an_environment_that_was_not_run_says_so():
+    (row,) = [line for line in tool().table({}).splitlines() if line.startswith('| newest')]
+    assert '| not run |' in row and '2.14.1' in row
+
+
+def test_a_wheel_holds_configs_tools_and_index(tmp_path):
+    source = tmp_path / 'source'
+    source.mkdir()
+    files = subprocess.run(
+        ['git', 'ls-files', '-z', 'mae_plugin', 'configs', 'tools', '*.py', '*.toml', '*.in',
+         'model-index.yml', 'README.md'],
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout.decode().split('\0')  # fmt: skip
+    for name in filter(None, files):
+        if (ROOT / name).is_file() and not name.startswith('tests/'):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
+    subprocess.run([*command, '-w', str(tmp_path), str(source)], check=True, timeout=200)
+    (wheel,) = tmp_path.glob('*.whl')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {name for name in names if name.startswith('mae_plugin/.mim/')}
+    assert 'mae_plugin/.mim/model-index.yml' in shipped
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')}
+    assert {f'mae_plugin/.mim/{name}' for name in configs} <= shipped
+    tools = {f'mae_plugin/.mim/tools/{path.name}' for path in (ROOT / 'tools').glob('*.py')}
+    assert tools <= shipped and not any('/tools/dev/' in name for name in shipped)
