@@ -14,7 +14,8 @@ class Command(NamedTuple):
 
     Attributes:
         summary: What the help page says.
-        run: A script of ``tools/``, or a function of the arguments.
+        run: A module of ``cli/`` or a script of ``tools/`` that has ``main()``, or a function of
+            the arguments.
     """
 
     summary: str
@@ -23,23 +24,23 @@ class Command(NamedTuple):
 
 GROUPS: dict[str, dict[str, Command]] = {
     'Run': {
-        'train': Command('pretrain, fine-tune, detect, segment: any config', 'train.py'),
-        'test': Command("evaluate a checkpoint with a config's test loop", 'test.py'),
-        'visualize': Command('reconstructions, attention or features of images', 'visualize.py'),
-        'probe': Command('kNN and linear probe of frozen features', 'probe.py'),
-        'report': Command('a run as one HTML page', 'report.py'),
+        'train': Command('pretrain, fine-tune, detect, segment: any config', 'train'),
+        'test': Command("evaluate a checkpoint with a config's test loop", 'test'),
+        'visualize': Command('reconstructions, attention or features of images', 'visualize'),
+        'probe': Command('kNN and linear probe of frozen features', 'probe'),
+        'report': Command('a run as one HTML page', 'report'),
         'ablate': Command('whole tables of ablations on your data', 'ablate.py'),
     },
     'Checkpoints': {
-        'inspect': Command('what a file is, and what would happen', 'inspect_checkpoint.py'),
-        'export': Command('into the layout of another library', 'export_checkpoint.py'),
-        'gather': Command('one plain file of a sharded checkpoint', 'gather_checkpoint.py'),
+        'inspect': Command('what a file is, and what would happen', 'inspect_checkpoint'),
+        'export': Command('into the layout of another library', 'export_checkpoint'),
+        'gather': Command('one plain file of a sharded checkpoint', 'gather_checkpoint'),
     },
     'Data': {
         'demo-data': Command("the demo's photographs", 'make_demo_data.py'),
         'playground-data': Command('scenes with objects, a small COCO', 'make_playground.py'),
         'class-folders': Command('labelled cut-outs, for probes', 'make_class_folders.py'),
-        'shards': Command('pack a folder into tar shards', 'make_shards.py'),
+        'shards': Command('pack a folder into tar shards', 'make_shards'),
         'inaturalist': Command("iNaturalist's labels for mmpretrain", 'convert_inaturalist.py'),
     },
     'Installation': {
@@ -80,7 +81,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(_told(error))
     sys.argv = [f'mae-plugin {name}', *arguments]
-    tool.main()
+    sys.exit(tool.main())
 
 
 def help_page() -> str:

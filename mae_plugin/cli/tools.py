@@ -1,4 +1,4 @@
-"""The scripts of ``tools/`` as modules, from a clone or a wheel."""
+"""The modules behind our commands: in this package, or scripts of ``tools/``."""
 
 import importlib
 import sys
@@ -7,9 +7,11 @@ from types import ModuleType
 from mae_plugin.shipped import shipped_folder
 
 
-def load_tool(script: str) -> ModuleType:
-    """A script of ``tools/`` as a module, which has ``main()``."""
+def load_tool(name: str) -> ModuleType:
+    """A module of ``cli/``, or a script of ``tools/`` (``NAME.py``), that has ``main()``."""
+    if not name.endswith('.py'):
+        return importlib.import_module(f'mae_plugin.cli.{name}')
     folder = str(shipped_folder() / 'tools')
     if sys.path[0] != folder:
         sys.path.insert(0, folder)  # the tools are scripts side by side
-    return importlib.import_module(script.removesuffix('.py'))
+    return importlib.import_module(name.removesuffix('.py'))

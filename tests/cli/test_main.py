@@ -27,8 +27,9 @@ def run(monkeypatch, *arguments: str) -> int:
 
 
 def test_every_tool_for_users_is_a_command():
-    scripts = {path.name for path in (ROOT / 'tools').glob('*.py')} - {'setup_env.py'}
-    assert scripts == {command.run for command in COMMANDS.values() if not callable(command.run)}
+    scripts = {path.stem for path in (ROOT / 'tools').glob('*.py')} - {'setup_env'}
+    named = {command.run for command in COMMANDS.values() if not callable(command.run)}
+    assert scripts == {name.removesuffix('.py') for name in named}
 
 
 def test_one_page_lists_all(monkeypatch, capsys):

@@ -4,9 +4,10 @@ import json
 import sys
 
 import pytest
-from front_door import ROOT, run_tool, tiny_config, train, write_images
+from front_door import run_tool, tiny_config, train, write_images
 from PIL import Image
 
+from mae_plugin.cli.train import parse_args
 from mae_plugin.visualization.reconstruction import GAP
 
 
@@ -15,11 +16,8 @@ def parsed(monkeypatch):
     """What `tools/train.py` makes of some arguments."""
 
     def parse(*args):
-        monkeypatch.syspath_prepend(str(ROOT / 'tools'))
         monkeypatch.setattr(sys, 'argv', ['tools/train.py', *args])
-        import train as tool
-
-        return tool.parse_args()
+        return parse_args()
 
     return parse
 

@@ -261,7 +261,7 @@ def _load(dataset, workers: int) -> Callable[[], float]:
 
 
 def _pack(source: Path, target: Path) -> Path:
-    from make_shards import make_shards
+    from mae_plugin.cli.make_shards import make_shards
 
     make_shards(source, target, labels=False)
     return target
