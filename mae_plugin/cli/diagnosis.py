@@ -184,8 +184,11 @@ def _engine(facts: Facts) -> Iterator[Problem]:
         yield Problem('mmengine is missing', f'pip install {_chosen(facts, "mmengine")}')
     if not facts.has('mmcv'):
         yield Problem(
-            'mmcv is missing (without operators it is enough for pretraining)',
-            f'pip install --no-deps --no-cache-dir {facts.mmcv}',
+            'mmcv is missing',
+            # The forks' is enough for pretraining as pip builds it; upstream's pip cannot build.
+            f'pip install --no-deps --no-cache-dir {facts.mmcv}'
+            if facts.family == FORKS
+            else _operators(facts),
         )
     needs_pkg_resources = facts.has('mmengine') and facts.family == UPSTREAM
     if needs_pkg_resources and facts.version('setuptools') >= (81,):
@@ -236,8 +239,8 @@ def _hosts(facts: Facts) -> Iterator[Problem]:
         return  # they import it
     for module in ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         failure = facts.failures.get(module)
-        if failure is None or failure.missing == _OPERATORS:
-            continue
+        if failure is None or (failure.missing or '').partition('.')[0] in FAMILIES:
+            continue  # told above
         if failure.missing:
             package = failure.missing.partition('.')[0]
             yield Problem(f'{module} needs {package}, which is missing', f'pip install {package}')
