@@ -16,12 +16,13 @@ from mae_plugin.files import atomic_write
 
 from . import formats
 from .fit import fold_layer_scale
-from .recognise import lookup, recognise
+from .recognise import Recognised, lookup, recognise
 from .report import shorten
 
 _DECODER = ('decoder.', 'head.pred.')
-# A linear probe's BatchNorm has the name too, and other tensors.
-_FC_NORM = ('neck.fc_norm.weight', 'neck.fc_norm.bias')
+_CLASSIFIER = ('neck.fc_norm.', 'head.fc.')
+# What the peers' classifiers pool, by the norm behind it.
+_POOLS = {'layer': 'avg', 'batch': 'cls', None: 'cls'}
 
 
 class Target(NamedTuple):
@@ -34,7 +35,9 @@ class Target(NamedTuple):
         decoder: Table of the decoder; None if the peer has no MAE decoder.
         encoder_prefix: What precedes the encoder's keys beside a decoder.
         prefix: What precedes the encoder's keys when it is alone.
-        fc_norm: Name of the norm after average pooling; None if the peer has none.
+        classifiers: Tables of what the peer has behind the encoder, theirs -> ours, whole names,
+            by the norm after pooling: 'layer' over averaged patches, 'batch' (a linear probe's) or
+            None over the class token.
         wrapper: Key under which a .pth keeps the tensors; None for a bare dict.
     """
 
@@ -43,25 +46,45 @@ class Target(NamedTuple):
     decoder: dict[str, str] | None = None
     encoder_prefix: str = ''
     prefix: str = ''
-    fc_norm: str | None = None
+    classifiers: Mapping[str | None, dict[str, str]] = {}
     wrapper: str | None = None
 
 
+_OFFICIAL_CLASSIFIERS: dict[str | None, dict[str, str]] = {
+    'layer': formats.OFFICIAL_HEAD,
+    'batch': formats.OFFICIAL_PROBE,
+    None: formats.OFFICIAL_HEAD,
+}
+_MMPRETRAIN_CLASSIFIERS: dict[str | None, dict[str, str]] = {
+    'layer': {'backbone.ln2': 'neck.fc_norm', 'head.fc': 'head.fc'},
+    'batch': formats.MMPRETRAIN_PROBE,
+    None: formats.MMPRETRAIN_HEAD,
+}
 TARGETS = {
     'official': Target(
-        formats.OFFICIAL, decoder=formats.OFFICIAL_DECODER, fc_norm='fc_norm', wrapper='model'
+        formats.OFFICIAL,
+        decoder=formats.OFFICIAL_DECODER,
+        classifiers=_OFFICIAL_CLASSIFIERS,
+        wrapper='model',
     ),
     'timm': Target(
-        formats.OFFICIAL, ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma'), fc_norm='fc_norm'
+        formats.OFFICIAL,
+        ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma'),
+        classifiers={'layer': formats.OFFICIAL_HEAD, None: formats.OFFICIAL_HEAD},
     ),
-    'huggingface': Target(formats.HF, decoder=formats.HF_DECODER, encoder_prefix='vit.'),
+    'huggingface': Target(
+        formats.HF,
+        decoder=formats.HF_DECODER,
+        encoder_prefix='vit.',
+        classifiers={None: {'classifier': 'head.fc'}},
+    ),
     'mmpretrain': Target(
         formats.MMPRETRAIN,
         ('layers.{}.attn.gamma1.weight', 'layers.{}.ffn.gamma2.weight'),
         formats.MMPRETRAIN_DECODER,
         encoder_prefix='backbone.',
         prefix='backbone.',
-        fc_norm='ln2',
+        classifiers=_MMPRETRAIN_CLASSIFIERS,
         wrapper='state_dict',
     ),
     # mmseg's backbones strip no prefix: bare keys. The first is its VisionTransformer.
@@ -80,7 +103,8 @@ def export_checkpoint(
     Args:
         content: What ``safe_load`` returned, or a state dict.
         to: A key of :data:`TARGETS`.
-        part: 'encoder', or 'full' for encoder and decoder.
+        part: 'encoder', with a classifier's norm and head where the peer has a place for them; or
+            'full' for encoder and decoder.
         prefix: What precedes the encoder's keys in the file; found when None.
 
     Returns:
@@ -105,18 +129,40 @@ def export_checkpoint(
         table |= {f'blocks.{{}}.gamma_{i}': key for i, key in enumerate(target.layer_scale, 1)}
         if to == 'mmseg-mae':
             _add_unit_layer_scale(encoder)
-    beside = target.encoder_prefix if part == 'full' else target.prefix
-    exported = _rename(encoder, table, beside)
-    norm = {k: v for k, v in found.rest.items() if k in _FC_NORM and target.fc_norm}
-    exported |= _rename(norm, {'neck.fc_norm': target.fc_norm or ''}, beside)
+    classifier = _export_classifier(found, target)
+    is_alone = part == 'encoder' and not any(
+        name.startswith('head.') for name in classifier.values()
+    )
+    exported = _rename(encoder, table, target.prefix if is_alone else target.encoder_prefix)
+    exported |= {theirs: found.rest[ours] for theirs, ours in classifier.items()}
     if part == 'full':
         exported |= _export_decoder(found.rest, target, to)
-    left_out = [k for k in found.rest if k not in norm and not k.startswith(_DECODER)]
+    known = {*classifier.values()}
+    left_out = [k for k in found.rest if k not in known and not k.startswith(_DECODER)]
     if left_out:
         print_log(
             f'{to} (the {part}) has no place for {shorten(left_out)}', 'current', logging.WARNING
         )
     return exported
+
+
+def _export_classifier(found: Recognised, target: Target) -> dict[str, str]:
+    """The peer's names of what a classifier has behind the encoder, and ours; empty for no place.
+
+    A head that was trained on another pooling than the peer's would be another classifier there.
+    """
+    names = [name for name in found.rest if name.startswith(_CLASSIFIER)]
+    norm = None
+    if any(name.startswith('neck.fc_norm.') for name in names):
+        norm = 'batch' if 'neck.fc_norm.running_mean' in names else 'layer'
+    pool = found.facts.pool
+    if norm not in target.classifiers or (
+        pool is not None and not pool.is_assumed and pool.value != _POOLS[norm]
+    ):
+        return {}
+    table = {ours: theirs for theirs, ours in target.classifiers[norm].items()}
+    renamed = {lookup(name, table): name for name in names}
+    return {theirs: ours for theirs, ours in renamed.items() if theirs is not None}
 
 
 def write_export(path: str | Path, tensors: Mapping[str, Tensor], to: str) -> None:

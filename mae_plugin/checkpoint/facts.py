@@ -20,7 +20,7 @@ from .claims import (
     claims_of_name,
 )
 from .folders import MODEL_CONFIG
-from .formats import Format
+from .layouts import Format
 from .sizes import sizes
 from .spec import TrunkSpec
 from .stored_config import stored_config

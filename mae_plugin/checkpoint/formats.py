@@ -1,14 +1,9 @@
-"""Checkpoint layouts in the wild, as literal tables: their key -> ours.
+"""Names in the layouts in the wild, as literal tables: their key -> ours.
 
 ``{}`` is the index of a block. A name without ``weight`` or ``bias`` stands for both. Ours are the
 official MAE names; what other models split or fold is translated into intermediate names
 (``attn.q``, ``attn.k``, ``attn.v``), which :mod:`.recognise` fuses into ``attn.qkv``.
 """
-
-from typing import NamedTuple
-
-from .families import MMPRETRAIN as MMPRETRAIN_HEADS
-from .families import MOCO_V3, STANDARD, Heads
 
 OFFICIAL_BLOCK = {
     'norm1': 'norm1',
@@ -175,9 +170,21 @@ HF_DECODER = {
     'decoder.decoder_pred': 'head.pred',
 } | _blocks('decoder.decoder_layers.{}', 'decoder.blocks.{}', HF_BLOCK)
 
-# What may stand beside an encoder: a decoder, or what our classifiers have behind it.
-OFFICIAL_BESIDE = OFFICIAL_DECODER | {'fc_norm': 'neck.fc_norm', 'head': 'head.fc'}
-MMPRETRAIN_BESIDE = MMPRETRAIN_DECODER | {'head.layers.head': 'head.fc'}
+
+def _batch_norm(theirs: str) -> dict[str, str]:
+    """A linear probe's BatchNorm, which has no weights."""
+    names = ('running_mean', 'running_var', 'num_batches_tracked')
+    return {f'{theirs}.{name}': f'neck.fc_norm.{name}' for name in names}
+
+
+# What may stand beside an encoder: a decoder, or what our classifiers have behind it. The last
+# are those of fine-tuning, and of linear probes with a BatchNorm.
+OFFICIAL_HEAD = {'fc_norm': 'neck.fc_norm', 'head': 'head.fc'}
+OFFICIAL_PROBE = _batch_norm('head.0') | {'head.1': 'head.fc'}
+MMPRETRAIN_HEAD = {'head.layers.head': 'head.fc'}
+MMPRETRAIN_PROBE = _batch_norm('neck.bn') | MMPRETRAIN_HEAD
+OFFICIAL_BESIDE = OFFICIAL_DECODER | OFFICIAL_HEAD | OFFICIAL_PROBE
+MMPRETRAIN_BESIDE = MMPRETRAIN_DECODER | MMPRETRAIN_PROBE
 HF_BESIDE = (
     HF_DECODER
     | _blocks('decoder.decoder_layers.{}', 'decoder.blocks.{}', HF5_BLOCK)
@@ -185,91 +192,21 @@ HF_BESIDE = (
 )
 
 
-class Format(NamedTuple):
-    """One layout.
-
-    Attributes:
-        name: For people.
-        marks: Regular expressions; the layout is this one if each is found in some key.
-        patch: Key of the patch projection's weight: what precedes it is the encoder's prefix.
-        encoder: Table of the encoder's keys, after the prefix.
-        beside: Table of the keys beside the encoder, after the prefix less ``encoder_prefix``.
-        encoder_prefix: Name of the encoder in a full model of this layout.
-        heads: Attention heads of the sizes that this layout's models have, where all agree.
-        heads_are_sure: Whether no model of this layout has others.
-    """
-
-    name: str
-    marks: tuple[str, ...]
-    patch: str
-    encoder: dict[str, str]
-    beside: dict[str, str]
-    encoder_prefix: str
-    heads: Heads = STANDARD
-    heads_are_sure: bool = False
-
-
-def _official(name: str, *marks: str, prefix: str = '') -> Format:
-    beside = {} if prefix else OFFICIAL_BESIDE
-    return Format(name, marks, 'patch_embed.proj.weight', OFFICIAL_FAMILY, beside, prefix)
-
-
-def _mm(name: str, *marks: str) -> Format:
-    return Format(
-        name,
-        marks,
-        'patch_embed.projection.weight',
-        MM_FAMILY,
-        MMPRETRAIN_BESIDE,
-        'backbone.',
-        MMPRETRAIN_HEADS,
+# detectron2's SimpleFeaturePyramid numbers all layers of a level in a row; its 1x1 and its 3x3
+# convolution hold their norms.
+_PYRAMID_CONVS = {'simfp_2': (4, 5), 'simfp_3': (1, 2), 'simfp_4': (0, 1), 'simfp_5': (1, 2)}
+DETECTRON2_NECK = {
+    'simfp_2.0': 'neck.levels.0.0.0',
+    'simfp_2.1': 'neck.levels.0.0.1',
+    'simfp_2.3': 'neck.levels.0.0.3',
+    'simfp_3.0': 'neck.levels.1.0',
+} | {
+    theirs: f'neck.levels.{level}.{ours}'
+    for level, (name, (first, second)) in enumerate(_PYRAMID_CONVS.items())
+    for theirs, ours in (
+        (f'{name}.{first}', 1),
+        (f'{name}.{first}.norm', 2),
+        (f'{name}.{second}', 3),
+        (f'{name}.{second}.norm', 4),
     )
-
-
-def _hf(name: str, *marks: str) -> Format:
-    patch = 'embeddings.patch_embeddings.projection.weight'
-    return Format(name, marks, patch, HF_FAMILY, HF_BESIDE, 'vit.')
-
-
-# The first that fits is the one.
-FORMATS = (
-    _official('MoCo v3', r'(base|momentum)_encoder\.patch_embed\.')._replace(
-        heads=MOCO_V3, heads_are_sure=True
-    ),
-    _official('detectron2 ViTDet', r'(^|\.)backbone\.net\.patch_embed\.'),
-    _official('DINO', r'^(teacher|student)\.'),
-    _official('SAM', r'(^|\.)neck\.\d\.weight$', r'(^|\.)blocks\.\d+\.attn\.rel_pos_h$'),
-    _official(
-        'MAE of this project',
-        r'(^|\.)backbone\.patch_embed\.',
-        r'(^|\.)decoder\.embed\.weight$',
-        prefix='backbone.',
-    ),
-    _official('MAE, official, with decoder', r'(^|\.)decoder_embed\.weight$'),
-    _official('BEiT', r'\.(q_bias|relative_position_bias_table)$'),
-    _official('MAE, official, fine-tuned', r'^model\.fc_norm\.weight$'),
-    _official('official layout, encoder alone (MAE, DeiT)', r'^model\.patch_embed\.'),
-    _official('model with a backbone of this project', r'backbone\.patch', prefix='backbone.'),
-    _official('timm ViT (or the official layout, bare)'),
-    Format(
-        'Hugging Face SAM',
-        (r'(^|\.)layers\.\d+\.layer_norm1\.weight$', r'\.attn\.rel_pos_h$'),
-        'patch_embed.projection.weight',
-        HF_SAM,
-        {},
-        'vision_encoder.',
-    ),
-    _mm('mmpretrain MoCo v3', r'(^|\.)momentum_encoder\.module\.0\.patch_embed\.')._replace(
-        heads=MOCO_V3, heads_are_sure=True
-    ),
-    _mm('mmpretrain ViTSAM', r'(^|\.)layers\.\d+\.attn\.rel_pos_h$'),
-    _mm('mmseg MAE', r'\.attn\.qkv\.bias$', r'relative_position_bias_table$'),
-    _mm('BEiT of mmpretrain or mmseg', r'\.(q_bias|relative_position_bias_table)$'),
-    _mm('mmseg VisionTransformer', r'\.attn\.attn\.in_proj_weight$'),
-    _mm('mmpretrain MAE, with decoder', r'(^|\.)neck\.decoder_embed\.weight$'),
-    _mm('mmpretrain VisionTransformer'),
-    _hf('Hugging Face ViTMAE, with decoder', r'(^|\.)decoder\.decoder_embed\.weight$'),
-    _hf('Hugging Face DINOv2', r'\.layer_scale1\.lambda1$'),
-    _hf('Hugging Face BEiT', r'\.(lambda_1|relative_position_bias_table)$'),
-    _hf('Hugging Face ViT or ViTMAE'),
-)
+}

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from mae_plugin.checkpoint.addresses import local_copy
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.errors import UserError
-from mae_plugin.geometry import Grid
 
+from .beside import fit_beside, other_pooling
 from .coverage import is_neutral
 from .facts import compare
 from .fit import SCALED, adapt_encoder, require_sizes
 from .recognise import Recognised, recognise
 from .report import LoadReport
-from .resize import fit_pos_embed
 from .spec import ModelSpec, TrunkSpec, model_spec
 
 
@@ -161,7 +160,7 @@ def adapt(
     found = next(iter(read.values()))
     beside = {key.removeprefix(location): tensor for key, tensor in found.rest.items()}
     beside = {key: tensor for key, tensor in beside.items() if key not in state}
-    fitted, unfit = _fit_beside(beside, model, changed, found.grid)
+    fitted, unfit = fit_beside(beside, model, changed, found.grid)
     state.update(fitted)
     changed = {key: how for key, how in changed.items() if key in state}
     used = [key for each in read.values() for key in _used(each, state, changed, trunks, location)]
@@ -176,21 +175,10 @@ def adapt(
         lost=[key.removeprefix(_wrapper(found)) for key in found.lost],
         told=list(dict.fromkeys(told)),
         doubts=list(dict.fromkeys(doubts)),
-        misfits=_other_pooling(found, model, state),
+        misfits=other_pooling(found, model, state),
         unfit=unfit,
     )
     return state, report, [*used, *found.dropped, *found.lost]
-
-
-def _other_pooling(found: Recognised, model: ModelSpec, state: Mapping[str, Tensor]) -> list[str]:
-    """What to say of a head that was trained on other features than the model gives it."""
-    pool = found.facts.pool
-    if pool is None or model.pool in (None, pool.value) or 'head.fc.weight' not in state:
-        return []
-    return [
-        f"its head was trained on pool='{pool.value}' ({pool.source}), the model's neck has "
-        f"pool='{model.pool}'"
-    ]
 
 
 def _used(
@@ -215,41 +203,6 @@ def _used(
 def _wrapper(found: Recognised) -> str:
     """``'model.'`` or ``'state_dict.'``, which say nothing in a report."""
     return next((name for name in ('model.', 'state_dict.') if found.root.startswith(name)), '')
-
-
-def _fit_beside(
-    beside: Mapping[str, Tensor],
-    model: ModelSpec,
-    changed: dict[str, str],
-    grid: Grid | None,
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What can be loaded of that which stands beside the encoder, such as decoder and heads.
-
-    With it comes what has another shape than the model's, and both shapes in words. A layer is
-    loaded whole or not at all, and so is a decoder: with a hole it decodes nothing.
-    """
-    own = model.tensors
-    known = {key: tensor for key, tensor in beside.items() if key in own}
-    positions = 'decoder.pos_embed'
-    if (
-        positions in known
-        and model.decoder_grid is not None
-        and known[positions].shape[2] == own[positions].shape[2]
-    ):
-        known[positions], how = fit_pos_embed(known[positions], model.decoder_grid, 1, source=grid)
-        changed.update({positions: how} if how else {})
-    unfit = {
-        key: f'{tuple(tensor.shape)} for {tuple(own[key].shape)}'
-        for key, tensor in known.items()
-        if tensor.shape != own[key].shape
-    }
-    left = {_unit(key) for key in unfit}
-    left |= {'decoder' for key in own if _unit(key) == 'decoder' and key not in known}
-    return {key: tensor for key, tensor in known.items() if _unit(key) not in left}, unfit
-
-
-def _unit(key: str) -> str:
-    return 'decoder' if key.startswith('decoder.') else key.rpartition('.')[0]
 
 
 def log_report(report: LoadReport, model: ModelSpec) -> None:

@@ -11,8 +11,8 @@ from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .facts import Facts, find_facts
-from .formats import FORMATS, Format
 from .keys import HARMLESS, INSIDE_ENCODER, SECOND_COPY, flatten, plain_names, whole
+from .layouts import FORMATS, Format
 from .stored_encoder import stored_grid
 
 _INDEX = re.compile(r'\.(\d+)\.')

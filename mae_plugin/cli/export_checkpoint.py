@@ -21,7 +21,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('file', metavar='FILE', help='.pth, .safetensors, .pkl or an address')
     parser.add_argument('--to', required=True, choices=list(TARGETS), help='layout to write')
     parser.add_argument(
-        '--part', default='encoder', choices=('encoder', 'full'), help='full: with the decoder'
+        '--part',
+        default='encoder',
+        choices=('encoder', 'full'),
+        help="encoder: with a classifier's head, if it is one; full: with the decoder",
     )
     parser.add_argument(
         '--out',

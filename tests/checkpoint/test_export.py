@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 
@@ -131,36 +132,113 @@ def test_mmseg_reads_it(to, tmp_path):
     check(peer(peers.images())[-1], source(peers.images())[-1])
 
 
-def classifier():
-    """A trunk pooled over its patches and normalised after that, as fine-tuning has it."""
-    return peers.randomise(
-        nn.ModuleDict(
-            dict(
-                backbone=vit(final_norm=False),
-                neck=TokenPool(DIMS, 'avg', 'layer'),
-                head=nn.ModuleDict(dict(fc=nn.Linear(DIMS, 5))),
-            )
-        )
+def classifier(pool='avg', norm='layer'):
+    """A trunk with pooling, a norm and a head behind it, as our configs have them."""
+    parts = dict(
+        backbone=vit(final_norm=norm != 'layer'),
+        neck=TokenPool(DIMS, pool, norm),
+        head=nn.ModuleDict(dict(fc=nn.Linear(DIMS, 5))),
     )
+    model = peers.randomise(nn.ModuleDict(parts))
+    if norm == 'batch':
+        generator = torch.Generator().manual_seed(4)
+        model['neck'].fc_norm.running_mean.normal_(generator=generator)
+        model['neck'].fc_norm.running_var.uniform_(0.5, 2, generator=generator)
+    return model
 
 
-@pytest.mark.parametrize('to', ['official', 'timm', 'mmpretrain'])
+def logits(model):
+    return model['head']['fc'](model['neck'](model['backbone'](peers.images()))[0])
+
+
+def with_config(model, pool):
+    """As a run of it, whose config says how it pools."""
+    run = our_run(model)
+    config = dict(model=dict(backbone=dict(type='ViT', arch=ARCH), neck=dict(pool=pool)))
+    run['meta']['cfg'] = Config(config).pretty_text
+    return run
+
+
+FINE_TUNED, CLASS_TOKEN, PROBE = ('avg', 'layer'), ('cls', None), ('cls', 'batch')
+
+
+@pytest.mark.parametrize('kind', [FINE_TUNED, CLASS_TOKEN, PROBE])
 @torch.no_grad()
-def test_norm_after_pooling_is_exported(to, logged):
-    """Read by the peers' own pooled models, which compute the same feature."""
-    model, x = classifier(), peers.images()
-    exported = export_checkpoint(our_run(model), to)
-    if to == 'mmpretrain':
-        peer = peers.mmpretrain_pooled()
-        peer.load_state_dict({k.removeprefix('backbone.'): v for k, v in exported.items()})
-        (feature,) = peer(x)
-    else:
-        peer = peers.timm_vit(global_pool='avg', num_classes=0)
-        peer.load_state_dict(exported, strict=True)
-        feature = peer(x)
-    check(model['neck'](model['backbone'](x))[0], feature)
+def test_the_official_scripts_read_a_classifier(kind, logged):
+    """Strictly: main_finetune.py --eval, and main_linprobe.py's BatchNorm before the head."""
+    model = classifier(*kind)
+    pool = 'avg' if kind == FINE_TUNED else 'token'
+    peer = peers.timm_vit(global_pool=pool, num_classes=5)
+    if kind == PROBE:
+        norm = nn.BatchNorm1d(DIMS, affine=False, eps=1e-6)
+        peer.head = nn.Sequential(norm, peer.head)
+    exported = export_checkpoint(with_config(model, kind[0]), 'official')
+    peer.eval().load_state_dict(exported, strict=True)
+    check(peer(peers.images()), logits(model))
+    assert not [record for record in logged if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize('kind', [FINE_TUNED, CLASS_TOKEN])
+@torch.no_grad()
+def test_timm_reads_a_classifier(kind):
+    model = classifier(*kind)
+    peer = peers.timm_vit(global_pool='avg' if kind == FINE_TUNED else 'token')
+    peer.load_state_dict(export_checkpoint(our_run(model), 'timm'), strict=True)
+    check(peer(peers.images()), logits(model))
+
+
+@pytest.mark.parametrize('kind', [FINE_TUNED, CLASS_TOKEN, PROBE])
+@torch.no_grad()
+def test_mmpretrain_reads_a_classifier(kind):
+    """Its own fine-tuned, classic and linear-probe classifiers."""
+    from mmengine.registry import DefaultScope
+    from mmpretrain.models import ImageClassifier
+
+    model = classifier(*kind)
+    arch = ARCH | dict(feedforward_channels=4 * DIMS)
+    backbone = dict(type='VisionTransformer', arch=arch, img_size=SIZE, patch_size=PATCH)
+    if kind == FINE_TUNED:
+        backbone |= dict(out_type='avg_featmap', final_norm=False)
+    neck = dict(type='ClsBatchNormNeck', input_features=DIMS) if kind == PROBE else None
+    head = 'LinearClsHead' if kind == FINE_TUNED else 'VisionTransformerClsHead'
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        peer = ImageClassifier(
+            backbone, neck, dict(type=head, num_classes=5, in_channels=DIMS)
+        ).eval()
+    peer.load_state_dict(export_checkpoint(our_run(model), 'mmpretrain'), strict=True)
+    check(peer.head(peer.extract_feat(peers.images())), logits(model))
+
+
+@torch.no_grad()
+def test_hugging_face_reads_a_classifier():
+    from transformers import ViTConfig, ViTForImageClassification
+
+    model = classifier(*CLASS_TOKEN)
+    peer = ViTForImageClassification(ViTConfig(**peers.hf_config(num_labels=5))).eval()
+    peer.load_state_dict(export_checkpoint(our_run(model), 'huggingface'), strict=True)
+    check(peer(peers.images()).logits, logits(model))
+
+
+@pytest.mark.parametrize('kind', [FINE_TUNED, CLASS_TOKEN, PROBE])
+@pytest.mark.parametrize('to', ['official', 'mmpretrain'])
+@torch.no_grad()
+def test_round_trip_of_a_classifier(to, kind, tmp_path):
+    """So that official linear probes and fine-tuned files are read whole."""
+    source, back = classifier(*kind), classifier(*kind)
+    for tensor in back.state_dict().values():
+        tensor.zero_()
+    write_export(tmp_path / 'f.pth', export_checkpoint(our_run(source), to), to)
+    report = load_pretrained(back, str(tmp_path / 'f.pth'))
+    assert not report.initial and not report.ignored
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
+
+
+def test_a_head_that_pools_otherwise_than_the_peer_is_left_out(logged):
+    exported = export_checkpoint(with_config(classifier('avg', 'batch'), 'avg'), 'official')
+    assert not [key for key in exported if key.startswith('head')]
     (record,) = (record for record in logged if record.levelno == logging.WARNING)
-    assert record.getMessage().endswith('no place for head.fc.weight, head.fc.bias')
+    assert 'no place for neck.fc_norm.running_mean' in record.getMessage()
 
 
 @pytest.mark.parametrize('to', ['huggingface', 'mmseg', 'mmseg-mae'])

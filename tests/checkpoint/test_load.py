@@ -4,14 +4,15 @@ import logging
 
 import pytest
 import torch
+from torch import nn
 
 from mae_plugin.checkpoint import load_pretrained
 from mae_plugin.geometry import resize_pos_embed
-from mae_plugin.models import MAE, ViT, ViTBackbone
+from mae_plugin.models import MAE, SimpleFeaturePyramid, ViT, ViTBackbone
 
 from . import peers
 from .models import mae, save, vit
-from .peers import ARCH, DEPTH, GRID, PATCH, SIZE
+from .peers import ARCH, DEPTH, DIMS, GRID, PATCH, SIZE
 
 
 @pytest.mark.parametrize('prefix', ['image', 'image.', 'state_dict.image.'])
@@ -225,3 +226,85 @@ def test_report_reads_well_and_is_logged(tmp_path, logged):
     ]
     assert [record.getMessage() for record in logged] == [str(report)]
     assert logged[0].levelno == logging.WARNING
+
+
+class Detectron2Pyramid(nn.Module):
+    """SimpleFeaturePyramid of detectron2 (modeling/backbone/vit.py), its names and arithmetic.
+
+    Its ``Conv2d`` holds a ``norm`` and applies it; its ``LayerNorm`` is over channels.
+    """
+
+    class Norm(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(width))
+            self.bias = nn.Parameter(torch.zeros(width))
+
+        def forward(self, x):
+            mean = x.mean(1, keepdim=True)
+            variance = (x - mean).pow(2).mean(1, keepdim=True)
+            x = (x - mean) / torch.sqrt(variance + 1e-6)
+            return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+    class Conv(nn.Conv2d):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, bias=False, **kwargs)
+            self.norm = Detectron2Pyramid.Norm(args[1])
+
+        def forward(self, x):
+            return self.norm(super().forward(x))
+
+    def __init__(self, dim, out):
+        super().__init__()
+        up = {
+            4: [
+                nn.ConvTranspose2d(dim, dim // 2, 2, 2),
+                Detectron2Pyramid.Norm(dim // 2),
+                nn.GELU(),
+                nn.ConvTranspose2d(dim // 2, dim // 4, 2, 2),
+            ],
+            2: [nn.ConvTranspose2d(dim, dim // 2, 2, 2)],
+            1: [],
+            0.5: [nn.MaxPool2d(2, 2)],
+        }
+        widths = {4: dim // 4, 2: dim // 2}
+        for stage, (scale, layers) in enumerate(up.items(), start=2):
+            first = Detectron2Pyramid.Conv(widths.get(scale, dim), out, 1)
+            second = Detectron2Pyramid.Conv(out, out, 3, padding=1)
+            self.add_module(f'simfp_{stage}', nn.Sequential(*layers, first, second))
+
+    def forward(self, x):
+        return [stage(x) for stage in self.children()]
+
+
+class Detector(nn.Module):
+    """As much of a detector as a detectron2 file has in our terms."""
+
+    def __init__(self, **neck):
+        super().__init__()
+        self.backbone = ViTBackbone(
+            ARCH, SIZE, patch_size=PATCH, with_cls_token=False, rel_pos_img_size=SIZE
+        )
+        self.neck = SimpleFeaturePyramid(DIMS, **dict(out_channels=8, num_outs=4) | neck)
+
+
+@torch.no_grad()
+def test_detectron2s_pyramid_is_loaded_with_its_trunk(tmp_path):
+    theirs = peers.randomise(Detectron2Pyramid(DIMS, 8))
+    content = peers.detectron2_vitdet().content
+    del content['model']['backbone.simfp_2.0.weight']
+    content['model'] |= {f'backbone.{key}': value for key, value in theirs.state_dict().items()}
+    content['model']['roi_heads.box_head.fc1.weight'] = torch.ones(2, 2)
+    ours = peers.randomise(Detector(), seed=9)
+    file = save(content, tmp_path / 'f.pth')
+    report = load_pretrained(ours, file)
+    assert not report.initial and report.ignored == ['roi_heads.box_head.fc1.weight']
+    assert len([name for name in report.loaded if name.startswith('neck.')]) == 32
+    x = torch.randn(2, DIMS, 6, 6)
+    for ours_out, theirs_out in zip(ours.neck(x), theirs(x), strict=True):
+        torch.testing.assert_close(ours_out, theirs_out, rtol=1e-4, atol=1e-4)
+
+    # Norms of its levels would fit those of others.
+    fewer = Detector(scales=(2, 1, 0.5), num_outs=3)
+    report = load_pretrained(fewer, file)
+    assert not [name for name in report.loaded if name.startswith('neck.')]
