@@ -81,3 +81,8 @@ def builds(
         return False
     found = find_type(registry, config.get('type'), scope)
     return isinstance(found, type) and issubclass(found, parents)
+
+
+def type_name(kind: Any) -> str:
+    """How a config's ``type``, a name or a class, is told."""
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mae_plugin.cli.config_kinds import builds_hosts, builds_ours
 from mae_plugin.cli.data_root import (
     LOADERS,
-    MMPRETRAIN,
     dataset_of,
     has_class_folders,
-    kind_of,
+    is_mmpretrains,
     prefix_of,
 )
 from mae_plugin.errors import UserError
@@ -31,7 +31,7 @@ def follow_classes(cfg: 'Config', folder: str, checkpoint: str | None = None) ->
         checkpoint: What will be tested.
     """
     model: Any = cfg.get('model') or {}
-    if model.get('type') not in ('ImageClassifier', 'mmpretrain.ImageClassifier'):
+    if not builds_hosts('mmpretrain.models', model, 'ImageClassifier'):
         return
     loaders = [dataset_of(cfg, name)[1] for name in LOADERS]
     labelled = [dataset for dataset in loaders if dataset and has_class_folders(cfg, dataset)]
@@ -45,7 +45,7 @@ def follow_classes(cfg: 'Config', folder: str, checkpoint: str | None = None) ->
         classes = names or None
     for dataset in labelled:
         names = names or class_names(Path(folder) / prefix_of(dataset))
-        if kind_of(dataset) == 'ImageFolder':
+        if builds_ours('DATASETS', dataset, 'ImageFolder'):
             dataset.classes = classes
     if names:
         model.head.num_classes = len(names)
@@ -105,11 +105,13 @@ def refuse_shifted_classes(cfg: 'Config', loaders: Sequence[str] = LOADERS) -> N
                 f'{images} has a folder {unknown[0]!r}, which is no class of {train}: add it '
                 'there, or take it out'
             )
+        from mae_plugin.registry import type_name
+
         missing = next(folder for folder in known if folder not in found)
         raise UserError(
             f'{images} has no folder {missing!r}, which {train} has, and '
-            f'{kind_of(dataset_of(cfg, name)[1])} numbers the folders that are there, so that '
-            'labels would shift: make the folder, empty, or use the dataset '
+            f'{type_name(dataset_of(cfg, name)[1].type)} numbers the folders that are there, so '
+            'that labels would shift: make the folder, empty, or use the dataset '
             f'mae_plugin.ImageFolder with classes={train.name if train else ""!r}'
         )
 
@@ -117,7 +119,7 @@ def refuse_shifted_classes(cfg: 'Config', loaders: Sequence[str] = LOADERS) -> N
 def _numbered_by_mmpretrain(cfg: 'Config', name: str) -> Path | None:
     """The folder of class folders that a dataset of mmpretrain's numbers, if it does."""
     _, dataset = dataset_of(cfg, name)
-    if kind_of(dataset) not in MMPRETRAIN or not has_class_folders(cfg, dataset):
+    if not is_mmpretrains(dataset) or not has_class_folders(cfg, dataset):
         return None
     images = Path(dataset.get('data_root') or '') / prefix_of(dataset)
     return images if images.is_dir() else None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mae_plugin.cli.config_kinds import builds_hosts, builds_ours
 from mae_plugin.errors import UserError
 from mae_plugin.files import refuse_file
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Where else a config holds paths of its data.
 _USERS = ('val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks')
-# mmpretrain's datasets that take folders for classes.
-MMPRETRAIN = ('CustomDataset', 'ImageNet', 'ImageNet21k')
 
 
 def set_data_root(cfg: 'Config', folder: str, loaders: Sequence[str] = LOADERS) -> None:
@@ -90,15 +89,15 @@ def has_class_folders(cfg: 'Config', dataset: Any) -> bool:
     """Whether sub-folders of the images are their labels."""
     if dataset.get('ann_file'):
         return False
-    if kind_of(dataset) == 'ImageFolder':
-        pretraining = kind_of(cfg.get('model') or {}) == 'MAE'
-        return dataset.get('labels', 'auto') is not False and not pretraining
-    return kind_of(dataset) in MMPRETRAIN and dataset.get('with_label', True)
+    if builds_ours('DATASETS', dataset, 'ImageFolder'):
+        labelled = dataset.get('labels', 'auto') is not False
+        return labelled and not builds_ours('MODELS', cfg.get('model') or {}, 'MAE')
+    return is_mmpretrains(dataset) and dataset.get('with_label', True)
 
 
-def kind_of(config: Any) -> str:
-    """The ``type`` of a config without its scope."""
-    return str(config.get('type', '')).rpartition('.')[2]
+def is_mmpretrains(dataset: Any) -> bool:
+    """Whether a dataset is mmpretrain's that takes folders for classes."""
+    return builds_hosts('mmpretrain.datasets', dataset, 'CustomDataset', 'ImageNet', 'ImageNet21k')
 
 
 def prefix_of(dataset: Any) -> str:
@@ -126,12 +125,22 @@ def _mover(roots: Sequence[str | None], folder: str) -> Callable[[str], str]:
 
 
 def _replace(value: Any, move: Callable[[str], str]) -> Any:
-    """Apply ``move`` to all strings inside dicts, lists and tuples."""
+    """Apply ``move`` to all strings inside dicts, lists and tuples; the rest is not touched.
+
+    What is written back to a pure-Python config is the class for its name, which mmengine cannot
+    store.
+    """
     if isinstance(value, str):
-        return move(value)
+        moved = move(value)
+        return value if moved == value else moved
     if isinstance(value, dict):
         for key in value:
-            value[key] = _replace(value[key], move)
+            old = value[key]
+            new = _replace(old, move)
+            if new is not old:
+                value[key] = new
     elif isinstance(value, (list, tuple)):
-        return type(value)(_replace(item, move) for item in value)
+        items = [_replace(item, move) for item in value]
+        if any(new is not old for new, old in zip(items, value)):
+            return type(value)(items)
     return value

@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mae_plugin.cli.data_root import LOADERS, dataset_of, has_class_folders, kind_of, set_data_root
+from mae_plugin.cli.config_kinds import builds_ours
+from mae_plugin.cli.data_root import LOADERS, dataset_of, has_class_folders, set_data_root
 from mae_plugin.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def set_data_roots(cfg: 'Config', folders: Sequence[str], loaders: Sequence[str]
     """
     for name in LOADERS:
         _, dataset = dataset_of(cfg, name)
-        if dataset and (kind_of(dataset) not in _JOINED or has_class_folders(cfg, dataset)):
+        joins = dataset and builds_ours('DATASETS', dataset, *_JOINED)
+        if dataset and (not joins or has_class_folders(cfg, dataset)):
             raise UserError(
                 f'--data-root {" ".join(folders)}: several folders are joined for pretraining, '
                 'without labels; for this config put the images below one folder (links will do)'

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -14,7 +13,7 @@ from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.mae import MAE
-from mae_plugin.registry import MODELS, TRANSFORMS, builds
+from mae_plugin.registry import MODELS, TRANSFORMS, builds, type_name
 
 # Toolboxes by their scope, and our extra that installs each.
 _HOSTS = {'mmdet': 'det', 'mmseg': 'seg', 'mmpretrain': 'cls'}
@@ -100,8 +99,3 @@ def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> No
         logger='current',
         level=logging.WARNING,
     )
-
-
-def type_name(kind: Any) -> str:
-    """How a config's ``type``, a name or a class, is told."""
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

@@ -102,7 +102,7 @@ def test_hidden_class_folders_are_refused_where_mmpretrain_counts_them(tmp_path)
 @pytest.mark.parametrize(
     ('val', 'message'),
     [
-        (['a', 'c'], r"val has no folder 'b', which .*train has, and CustomDataset numbers"),
+        (['a', 'c'], r"val has no folder 'b', which .*train has, and mmpretrain.CustomDataset"),
         (['a', 'b', 'c', 'owl'], r"val has a folder 'owl', which is no class of"),
         (['a', 'b', 'c'], None),
         (['a', 'b'], None),  # the last one missing shifts nothing
