@@ -134,5 +134,6 @@ def _describe(cfg: Config, asked: int, why: str, recipe: float | None) -> str:
     if length and counts > 1:
         parts.append(f'{length} iterations, {counts} to a step.')
     elif length and size != asked:
-        parts.append(f'Still {length} iterations, so {size / asked:.3g} of the images.')
+        share = images / recipe if recipe else size / asked
+        parts.append(f"Still {length} iterations, with {share:.3g} of the recipe's images.")
     return ' '.join(parts)

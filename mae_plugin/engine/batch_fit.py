@@ -59,7 +59,7 @@ def grow(
     """
     try:
         cost = measure(smallest)
-        if cost.seconds < 2 * seconds:
+        if cost.seconds < seconds:
             cost = measure(smallest)  # the first call of anything takes longer
     except NoRoom:
         return None

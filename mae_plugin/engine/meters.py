@@ -14,7 +14,9 @@ from mae_plugin.engine.machine import usable_cores, used_memory
 from mae_plugin.engine.probe_step import ProbeStep
 
 # Seconds. Longer steps bring a CPU no more throughput, and hide whether the run goes well.
-CPU_SECONDS = 10.0
+CPU_SECONDS = 5.0
+# The least share of a step's time that is its own on a machine that others keep busy.
+_OWN_TIME = 0.25
 # Shares of the free memory that are left free: for validation, data workers, fragments, and
 # batches that take more than those that were tried.
 HOST_MARGIN = 0.25
@@ -62,23 +64,32 @@ class HostMeter:
             module.register_forward_pre_hook(self._check)
         step.fill_optimizer()
 
+        # On a CPU a step of a large model takes a minute: the way back is reckoned, not run. It
+        # takes twice the time, of what is trained, and brings the gradients.
+        factor = 1 + 2 * step.trainable_share
+
         def measure(size: int) -> Cost:
-            return self.measure(step, size)
+            cost = self.measure(step.forward, size)
+            return Cost(cost.memory + weights, factor * cost.seconds)
 
         smallest = min(step.smallest, largest)
-        return grow(measure, smallest, largest, self.limit, CPU_SECONDS, self.used)
+        fixed = self.used + weights
+        return grow(measure, smallest, largest, self.limit, CPU_SECONDS, fixed)
 
     def measure(self, step: Callable[[int], None], size: int) -> Cost:
-        """Run a step.
+        """Run a step, or a part of one.
 
         Raises:
             NoRoom: A module of it began beyond the limit.
         """
-        gc.collect()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         with self._peak() as peak:
             step(size)
-        return Cost(peak(), time.perf_counter() - began)
+        # A batch is for the whole run, and others may be done soon: what counts is the time that
+        # the step's threads compute, as far as it shows that they wait for others.
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
+        alone = max(busy / torch.get_num_threads(), _OWN_TIME * seconds)
+        return Cost(peak(), min(seconds, alone))
 
     def describe(self, bound: Bound, cost: Cost) -> str:
         """Why a batch is as it is, and what its step took."""

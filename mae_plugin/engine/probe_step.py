@@ -91,13 +91,28 @@ class ProbeStep:
         self.wrapper.optimizer.step()
         self.wrapper.optimizer.zero_grad()
 
+    @property
+    def trainable_share(self) -> float:
+        """float: The trainable weights' part of all."""
+        weights = list(self.model.parameters())
+        return sum(w.numel() for w in weights if w.requires_grad) / sum(w.numel() for w in weights)
+
     def __call__(self, size: int) -> None:
         """Train on one batch."""
         self.wrapper.zero_grad()  # an earlier step may have been given up
+        self.model.train_step(self._batch(size), self.wrapper)
+
+    def forward(self, size: int) -> None:
+        """The part of a step at whose end it holds the most."""
+        with self.wrapper.optim_context(self.model):
+            data = self.model.data_preprocessor(self._batch(size), True)
+            by_name = isinstance(data, dict)
+            self.model(**data, mode='loss') if by_name else self.model(*data, mode='loss')
+
+    def _batch(self, size: int) -> Any:
         # Models and collate functions may change samples in place.
         chosen = itertools.islice(itertools.cycle(self._samples), size)
-        batch = self.loader.collate_fn([copy.deepcopy(sample) for sample in chosen])
-        self.model.train_step(batch, self.wrapper)
+        return self.loader.collate_fn([copy.deepcopy(sample) for sample in chosen])
 
 
 @contextmanager
