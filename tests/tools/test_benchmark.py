@@ -16,7 +16,7 @@ from benchmark import main
 from benchmarks.matmul import StepProducts
 from benchmarks.memory import peak_bytes
 from benchmarks.official_mae import OfficialMAE
-from benchmarks.report import Report, Stat, alternate, number, ratio
+from benchmarks.report import Report, Stat, alternate, number, processor, ratio
 from benchmarks.scaling import add_arguments, exponent, report_sweep
 
 from mae_plugin.models import MAE
@@ -206,3 +206,15 @@ def test_scaling_reports_growth():
     assert [row['patches in the batch'] for row in rows] == [4, 8]
     assert rows[0]['peak activations (MiB)'] < rows[1]['peak activations (MiB)']
     assert len(report.plots) == 2 and 'memory' in report.notes[0]
+
+
+def test_the_processor_is_told_with_its_generation(tmp_path):
+    """Zen 4 and Zen 5 are both 'AMD EPYC' to a virtual machine."""
+    info = tmp_path / 'cpuinfo'
+    core = 'processor\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: AMD EPYC\n\n'
+    for family, model in ((26, 2), (25, 17)):
+        info.write_text(''.join(core.format(number, family, model) for number in range(2)))
+        assert processor(info) == f'AMD EPYC, family {family} model {model}'
+    info.write_text('processor\t: 0\nCPU part\t: 0xd40\n')
+    assert processor(info) and 'family' not in processor(info)
+    assert processor(tmp_path / 'absent')

@@ -140,7 +140,7 @@ def machine(device: str = 'cpu') -> dict[str, Any]:
     import torch
 
     facts: dict[str, Any] = dict(
-        processor=_processor(),
+        processor=processor(Path('/proc/cpuinfo')),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
@@ -153,13 +153,19 @@ def machine(device: str = 'cpu') -> dict[str, Any]:
     return facts
 
 
-def _processor() -> str:
-    info = Path('/proc/cpuinfo')
-    if info.exists():
-        for line in info.read_text(encoding='utf-8', errors='replace').splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
+def processor(info: Path) -> str:
+    """Its name, with what tells generations apart: many virtual machines leave that out of it."""
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    facts: dict[str, str] = {}
+    for line in info.read_text(encoding='utf-8', errors='replace').splitlines():
+        key, colon, value = line.partition(':')
+        if colon:
+            facts.setdefault(key.strip(), value.strip())
+    name = facts.get('model name') or platform.machine()
+    if 'cpu family' in facts and 'model' in facts:
+        name += f', family {facts["cpu family"]} model {facts["model"]}'
+    return name
 
 
 class Report:
