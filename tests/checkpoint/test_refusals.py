@@ -134,6 +134,7 @@ def gated_mlp(tmp_path):
 
 
 def dinov2_with_registers(tmp_path):
+    pytest.importorskip('transformers', '4.48', reason=peers.NEWER)
     from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
     config = Dinov2WithRegistersConfig(**peers.hf_config())

@@ -18,11 +18,16 @@ try:
 except OSError:
     HAS_OPS = False
 
-@torch.library.register_fake('torchvision::nms')
+try:
+    register_fake = torch.library.register_fake
+except AttributeError:  # torch 2.1, with its torchvision
+    from torch._custom_ops import impl_abstract as register_fake
+
+@register_fake('torchvision::nms')
 def fake_nms(dets, scores, iou_threshold):
     return dets
 
-@torch.library.register_fake('torchvision::qnms')
+@register_fake('torchvision::qnms')
 def fake_qnms(dets, scores, iou_threshold):
     return dets
 """

@@ -31,7 +31,7 @@ def test_written_files_are_whole_and_plain_torch_reads_them(tmp_path):
     path = saved(tmp_path)
     assert find_damage(path) is None
     for mmap in (False, True):
-        assert torch.load(path, weights_only=True, mmap=mmap)['meta']['iter'] == 1
+        assert torch.load(str(path), weights_only=True, mmap=mmap)['meta']['iter'] == 1
     assert sorted(os.listdir(tmp_path)) == ['a.pth']
 
 

@@ -224,7 +224,7 @@ def table(results: dict) -> str:
         lines.append(f'| {" | ".join(cells)} |')
     for name, environment in ENVIRONMENTS.items():
         row = results.get(name, {})
-        notes = [environment.note] if environment.note else []
+        notes = [note for note in (environment.note, row.get('note')) if note]
         notes += [f'fails: {test}' for test in row.get('failed', [])]
         notes += [f'skipped ({count}): {why}' for why, count in row.get('skips', {}).items()]
         notes += [f'extra `{extra}`: {what}' for extra, what in row.get('extras', {}).items()]
