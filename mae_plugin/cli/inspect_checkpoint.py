@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from mae_plugin.checkpoint import read_checkpoint
-from mae_plugin.evaluation.describe import describe
+from mae_plugin.checkpoint.describe import describe
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from mae_plugin.checkpoint import load_pretrained
 from mae_plugin.checkpoint.claims import claims_of_name
+from mae_plugin.checkpoint.describe import describe
 from mae_plugin.checkpoint.families import DIALECTS
 from mae_plugin.checkpoint.load import load_init_cfg
 from mae_plugin.checkpoint.sizes import sizes
-from mae_plugin.evaluation.describe import describe
 from mae_plugin.evaluation.encoder import load_encoder
 from mae_plugin.models import ViT, ViTBackbone
 

@@ -6,21 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_plugin.checkpoint.load import adapt
-from mae_plugin.checkpoint.recognise import Recognised, recognise
-from mae_plugin.checkpoint.report import LoadReport, shorten
-from mae_plugin.checkpoint.resize import find_grid
-from mae_plugin.checkpoint.sizes import Sizes, sizes
-from mae_plugin.checkpoint.spec import model_spec
 from mae_plugin.geometry import Grid, sincos_pos_embed
-from mae_plugin.models.cross_decoder import CrossAttentionDecoder
-from mae_plugin.models.decoder import MAEDecoder
-from mae_plugin.models.dense.vit_backbone import ViTBackbone
-from mae_plugin.models.mae import MAE
-from mae_plugin.models.masking import RandomMasking
-from mae_plugin.models.reconstruction_head import ReconstructionHead
-from mae_plugin.models.targets import PixelTarget
-from mae_plugin.models.vit import ViT
+
+from .blank_models import blank_models, is_decoder
+from .load import adapt
+from .recognise import Recognised, recognise
+from .report import LoadReport, shorten
+from .resize import find_grid
+from .sizes import Sizes, sizes
 
 
 def describe(content: Mapping[str, Any], source: str, prefix: str | None = None) -> str:
@@ -48,9 +41,11 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
         f'  heads      {found.facts.num_heads or "not known: nothing tells them"}',
         f'  loaded into (num_heads={_num_heads(found, size)})',
     ]
-    for name, model in _models(found, size).items():
+    grid = _grid(found) or (224 // size.patch_size,) * 2
+    models = blank_models(size, grid, _num_heads(found, size), _decoder(found))
+    for name, model in models.items():
         try:
-            _, report, _ = adapt(content, model_spec(model), source, prefix)
+            _, report, _ = adapt(content, model, source, prefix)
             outcome = _outcome(report)
         except ValueError as error:
             outcome = f'refused: {error}'
@@ -100,9 +95,11 @@ def _extras(found: Recognised) -> list[str]:
     if 'blocks.0.attn.rel_pos_h' in names:
         extras.append('relative positions')
     decoder, has_one = _decoder(found), bool(_decoder_state(found))
-    if decoder is not None:
-        kind = 'MAE decoder' if isinstance(decoder, MAEDecoder) else 'cross-attention decoder'
-        extras.append(f'{kind} of {len(decoder.blocks)} blocks, width {decoder.embed_dims}')
+    if decoder:
+        kind = 'cross-attention' if 'blocks.0.attn.kv.weight' in decoder else 'MAE'
+        depth = len({name.split('.')[1] for name in decoder if name.startswith('blocks.')})
+        width = decoder['embed.weight'].shape[0]
+        extras.append(f'{kind} decoder of {depth} blocks, width {width}')
     elif has_one:
         extras.append(f'decoder of another kind ({shorten(_decoder_state(found), 4)})')
     others = [key for key in found.rest if not (has_one and key.startswith(('decoder.', 'head.')))]
@@ -120,68 +117,16 @@ def _decoder_state(found: Recognised) -> dict[str, Tensor]:
     }
 
 
-def _decoder(found: Recognised) -> MAEDecoder | CrossAttentionDecoder | None:
-    """Ours of the file's own sizes, without weights; None if there is none, or another one."""
+def _decoder(found: Recognised) -> dict[str, Tensor] | None:
+    """The decoder's tensors if it is one of ours; empty without one; None for another kind."""
     state = _decoder_state(found)
-    size = sizes(found.encoder)
-    try:
-        embed_dims, in_dims = state['embed.weight'].shape
-        shared: dict[str, Any] = dict(
-            in_dims=in_dims,
-            embed_dims=embed_dims,
-            depth=len({name.split('.')[1] for name in state if name.startswith('blocks.')}),
-            num_heads=1,
-            img_size=_img_size(found, size),
-            patch_size=size.patch_size,
-            mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / embed_dims,
-        )
-        with torch.device('meta'):
-            decoder: MAEDecoder | CrossAttentionDecoder
-            if 'blocks.0.attn.kv.weight' in state:
-                in_layers = state['mix'].shape[1] if 'mix' in state else 1
-                decoder = CrossAttentionDecoder(**shared, in_layers=in_layers)
-            else:
-                decoder = MAEDecoder(**shared, with_mask_token='mask_token' in state)
-    except (KeyError, IndexError, ValueError):
-        return None
-    return decoder if decoder.state_dict().keys() == state.keys() else None
-
-
-def _img_size(found: Recognised, size: Sizes) -> Grid:
-    """Image (H, W) of the position embeddings, or 224 pixels."""
-    h, w = _grid(found) or (224 // size.patch_size,) * 2
-    return h * size.patch_size, w * size.patch_size
+    return state if not state or is_decoder(set(state)) else None
 
 
 def _num_heads(found: Recognised, size: Sizes) -> int:
     if found.facts.num_heads is not None:
         return found.facts.num_heads.value
     return next(heads for heads in (max(1, size.width // 64), 1) if size.width % heads == 0)
-
-
-def _models(found: Recognised, size: Sizes) -> dict[str, Any]:
-    """Our models at the file's own sizes; without weights, on the meta device."""
-    arch = dict(
-        embed_dims=size.width,
-        num_layers=size.depth,
-        num_heads=_num_heads(found, size),
-        mlp_ratio=size.hidden / size.width,
-    )
-    shared: dict[str, Any] = dict(img_size=_img_size(found, size), patch_size=size.patch_size)
-    encoder = shared | dict(in_channels=size.in_channels, with_cls_token=size.cls_token)
-    decoder = _decoder(found)
-    with torch.device('meta'):
-        models: dict[str, Any] = {
-            'ViT': ViT(arch, **encoder),
-            'ViTBackbone': ViTBackbone(arch, **encoder),
-        }
-        if decoder is None and _decoder_state(found):
-            return models
-        decoder = decoder or MAEDecoder(size.width, num_heads=1, **shared)
-        target = PixelTarget(size.patch_size, size.in_channels)
-        head = ReconstructionHead(decoder.embed_dims, target)
-        models['MAE'] = MAE(ViT(arch, **encoder), decoder, head, RandomMasking())
-    return models
 
 
 def _outcome(report: LoadReport) -> str:
