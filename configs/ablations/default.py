@@ -10,6 +10,5 @@ _base_ = '../mae_vit-b_pretrain.py'
 
 model = dict(
     backbone=dict(arch='large'),
-    decoder=dict(in_dims=1024),
     head=dict(target=dict(norm_pix=False)),
 )

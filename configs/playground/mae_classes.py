@@ -17,15 +17,10 @@ _base_ = [
 data_root = 'data/classes/'
 # Many cheap updates beat few expensive ones: 187 in an epoch.
 batch_size = 32
-decoder_dims = 64
 
 model = dict(
     type='mae_plugin.MAE',
-    data_preprocessor=dict(
-        type='mae_plugin.MAEDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-    ),
+    data_preprocessor=dict(type='mae_plugin.MAEDataPreprocessor'),
     masking=dict(type='mae_plugin.RandomMasking', mask_ratio=0.75),
     backbone=dict(
         type='mae_plugin.ViT',
@@ -35,17 +30,13 @@ model = dict(
     ),
     decoder=dict(
         type='mae_plugin.MAEDecoder',
-        in_dims=_base_.arch.embed_dims,
-        embed_dims=decoder_dims,
+        embed_dims=64,
         depth=2,
         num_heads=4,
-        img_size=_base_.crop_size,
-        patch_size=_base_.patch_size,
     ),
     head=dict(
         type='mae_plugin.ReconstructionHead',
-        in_dims=decoder_dims,
-        target=dict(type='mae_plugin.PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+        target=dict(type='mae_plugin.PixelTarget', norm_pix=True),
     ),
 )
 
@@ -53,29 +44,9 @@ train_dataloader = dict(
     batch_size=batch_size,
     num_workers=1,
     pin_memory=False,
-    dataset=dict(
-        data_root=data_root,
-        pipeline=[
-            dict(
-                type='mae_plugin.LoadRandomResizedCrop',
-                size=_base_.crop_size,
-                scale=(0.2, 1.0),
-                flip_prob=0.5,
-            ),
-            dict(type='mae_plugin.PackInputs'),
-        ],
-    ),
+    dataset=dict(data_root=data_root),
 )
-test_dataloader = dict(
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=_base_.crop_size),
-            dict(type='mae_plugin.PackInputs'),
-        ],
-    ),
-)
+test_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
 
 # Tiny models want a larger step than the paper's 1.5e-4 for 256 images.
 optim_wrapper = dict(optimizer=dict(lr=1.6e-2 * batch_size / 256))

@@ -10,26 +10,17 @@ Score: loss near 0.25 on plain pixels. At half the patches removed held-out phot
 _base_ = '../mae_vit-b_pretrain.py'
 
 # Many cheap updates beat few expensive ones; small patches make pictures that can be recognised.
-img_size = 48
-patch_size = 4
 batch_size = 32
 
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4),
-        img_size=img_size,
-        patch_size=patch_size,
+        img_size=48,
+        patch_size=4,
     ),
-    decoder=dict(
-        in_dims=128,
-        embed_dims=64,
-        depth=2,
-        num_heads=4,
-        img_size=img_size,
-        patch_size=patch_size,
-    ),
+    decoder=dict(embed_dims=64, depth=2, num_heads=4),
     # Plain pixels: their pictures are the clearest.
-    head=dict(in_dims=64, target=dict(patch_size=patch_size, norm_pix=False)),
+    head=dict(target=dict(norm_pix=False)),
 )
 
 data_root = 'data/demo/'
@@ -39,29 +30,9 @@ train_dataloader = dict(
     pin_memory=False,
     # About 150 files: many passes make one epoch.
     sampler=dict(repeats=20),
-    dataset=dict(
-        data_root=data_root,
-        pipeline=[
-            dict(
-                type='mae_plugin.LoadRandomResizedCrop',
-                size=img_size,
-                scale=(0.2, 1.0),
-                flip_prob=0.5,
-            ),
-            dict(type='mae_plugin.PackInputs'),
-        ],
-    ),
+    dataset=dict(data_root=data_root),
 )
-test_dataloader = dict(
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size),
-            dict(type='mae_plugin.PackInputs'),
-        ],
-    ),
-)
+test_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
 
 # Tiny models want a larger step than the paper's 1.5e-4 for 256 images.
 optim_wrapper = dict(optimizer=dict(lr=1.6e-2 * batch_size / 256))

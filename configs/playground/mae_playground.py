@@ -15,11 +15,7 @@ _base_ = [
 
 model = dict(
     type='mae_plugin.MAE',
-    data_preprocessor=dict(
-        type='mae_plugin.MAEDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-    ),
+    data_preprocessor=dict(type='mae_plugin.MAEDataPreprocessor'),
     masking=dict(type='mae_plugin.RandomMasking', mask_ratio=0.75),
     backbone=dict(
         type='mae_plugin.ViT',
@@ -31,17 +27,13 @@ model = dict(
     # leaves more of two cores' time to the encoder.
     decoder=dict(
         type='mae_plugin.MAEDecoder',
-        in_dims=_base_.arch.embed_dims,
         embed_dims=96,
         depth=2,
         num_heads=3,
-        img_size=_base_.crop_size,
-        patch_size=_base_.patch_size,
     ),
     head=dict(
         type='mae_plugin.ReconstructionHead',
-        in_dims=96,
-        target=dict(type='mae_plugin.PixelTarget', patch_size=_base_.patch_size, norm_pix=True),
+        target=dict(type='mae_plugin.PixelTarget', norm_pix=True),
     ),
 )
 

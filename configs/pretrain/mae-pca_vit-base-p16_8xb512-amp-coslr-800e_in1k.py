@@ -12,9 +12,5 @@ Score: with ViT-L 84.6 top-1 fine-tuned, 72.3 linear probe, where plain pixels h
 
 _base_ = '../mae_vit-b_pretrain.py'
 
-model = dict(
-    head=dict(
-        target=dict(_delete_=True, type='mae_plugin.PCATarget', patch_size=16, num_components=96)
-    )
-)
+model = dict(head=dict(target=dict(_delete_=True, type='mae_plugin.PCATarget', num_components=96)))
 custom_hooks = [*_base_.custom_hooks, dict(type='mae_plugin.PCAFitHook')]

@@ -9,29 +9,8 @@ Score: depends on your data; look at it with python tools/visualize.py CHECKPOIN
 
 _base_ = '../mae_vit-b_pretrain.py'
 
-img_size = (160, 96)  # height, width
-
 model = dict(
     data_preprocessor=dict(mean=[116.0], std=[57.0]),
-    backbone=dict(in_channels=1, img_size=img_size),
-    decoder=dict(img_size=img_size),
-    head=dict(target=dict(in_channels=1)),
+    backbone=dict(in_channels=1, img_size=(160, 96)),  # height, width
 )
-
-train_dataloader = dict(
-    batch_size=128,
-    dataset=dict(
-        pipeline=[
-            dict(type='mae_plugin.LoadRandomResizedCrop', size=img_size, channels=1),
-            dict(type='mae_plugin.PackInputs'),
-        ]
-    ),
-)
-test_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size, channels=1),
-            dict(type='mae_plugin.PackInputs'),
-        ]
-    )
-)
+train_dataloader = dict(batch_size=128)

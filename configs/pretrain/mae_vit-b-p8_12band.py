@@ -13,24 +13,18 @@ Score: depends on your data; look at it with
 
 _base_ = '../mae_vit-b_pretrain.py'
 
-img_size = 96
-patch_size = 8
 channels = 12
-shape = dict(img_size=img_size, patch_size=patch_size)
-pixels = dict(channels=channels, keep_depth=True)
 
 model = dict(
     data_preprocessor=dict(mean=[1500.0] * channels, std=[1200.0] * channels),
-    backbone=dict(in_channels=channels, **shape),
-    decoder=dict(**shape),
-    head=dict(target=dict(patch_size=patch_size, in_channels=channels)),
+    backbone=dict(in_channels=channels, img_size=96, patch_size=8),
 )
 
 train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadRandomResizedCrop', size=img_size, **pixels),
+            dict(type='mae_plugin.LoadRandomResizedCrop', keep_depth=True),
             dict(type='mae_plugin.PackInputs'),
         ]
     ),
@@ -38,12 +32,12 @@ train_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=img_size, **pixels),
+            dict(type='mae_plugin.LoadResizeCenterCrop', keep_depth=True),
             dict(type='mae_plugin.PackInputs'),
         ]
     )
 )
 custom_hooks = [
-    dict(hook, bands=[3, 2, 1]) if hook['type'] == 'ReconstructionHook' else dict(hook)
+    dict(hook, bands=[3, 2, 1]) if hook['type'] == 'mae_plugin.ReconstructionHook' else dict(hook)
     for hook in _base_.custom_hooks
 ]

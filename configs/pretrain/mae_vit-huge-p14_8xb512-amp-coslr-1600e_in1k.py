@@ -11,10 +11,7 @@ Score: 86.9 top-1 fine-tuned at 224 px, 87.8 at 448 px, 76.6 linear probe (paper
 
 _base_ = '../mae_vit-b_pretrain.py'
 
-patch_size = 14
 model = dict(
-    backbone=dict(arch='huge', patch_size=patch_size, use_checkpoint=True),
-    decoder=dict(in_dims=1280, patch_size=patch_size),
-    head=dict(target=dict(patch_size=patch_size)),
+    backbone=dict(arch='huge', patch_size=14, use_checkpoint=True),
 )
 train_cfg = dict(max_epochs=1600)

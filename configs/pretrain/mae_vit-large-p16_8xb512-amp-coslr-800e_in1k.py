@@ -11,4 +11,4 @@ Score: 85.4 top-1 fine-tuned, 73.7 linear probe (mmpretrain's run of this recipe
 
 _base_ = '../mae_vit-b_pretrain.py'
 
-model = dict(backbone=dict(arch='large'), decoder=dict(in_dims=1024))
+model = dict(backbone=dict(arch='large'))

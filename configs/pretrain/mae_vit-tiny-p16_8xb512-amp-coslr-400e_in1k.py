@@ -12,7 +12,6 @@ _base_ = '../mae_vit-b_pretrain.py'
 
 model = dict(
     backbone=dict(arch='tiny'),
-    decoder=dict(in_dims=192, embed_dims=256, num_heads=8),
-    head=dict(in_dims=256),
+    decoder=dict(embed_dims=256, num_heads=8),
 )
 train_cfg = dict(max_epochs=400)

@@ -65,10 +65,8 @@ def check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
     channels = cfg.model.backbone.get('in_channels', 3)
     divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
     for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get('dataset') or {}
         padded = None
-        parts = dataset.get('datasets') or [dataset]
-        for transform in [step for part in parts for step in part.get('pipeline') or []]:
+        for transform in transforms_of(cfg, loader):
             if 'size' in transform:
                 padded = [side + -side % divisor for side in to_2tuple(transform.size)]
                 patch_grid(padded, patch_size)
@@ -83,6 +81,13 @@ def check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
             _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))
 
 
+def transforms_of(cfg: Config, loader: str) -> list[Any]:
+    """Configs of all transforms of a loader's images, those of several folders included."""
+    dataset = (cfg.get(loader) or {}).get('dataset') or {}
+    parts = dataset.get('datasets') or [dataset]
+    return [transform for part in parts for transform in part.get('pipeline') or []]
+
+
 def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> None:
     """Refuse height and width that changed places; tell of other sizes, which are resized."""
     size, img_size = tuple(size), tuple(img_size)
@@ -95,7 +100,7 @@ def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> No
         )
     print_log(
         f"{loader}: images of size={size}, but the model's img_size={img_size}: its position "
-        'embeddings are resized at every step; set img_size of backbone and decoder',
+        'embeddings are resized at every step; set model.backbone.img_size, or leave out the size',
         logger='current',
         level=logging.WARNING,
     )

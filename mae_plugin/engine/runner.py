@@ -22,6 +22,7 @@ from .run_preparation import (
     add_needed_hooks,
     compile_loss,
     guard_steps,
+    hand_on_image_shape,
     replace_weights,
     settle_precision,
 )
@@ -59,6 +60,7 @@ def build_runner(
         raise FileNotFoundError(f'--pretrained {pretrained}: no such file, check the path')
     check_host(cfg.get('default_scope'))
     check_schedule(cfg)
+    hand_on_image_shape(cfg)
     check_images(cfg, ('test_dataloader',) if load_from else ('train_dataloader',))
     if not load_from:
         check_accumulation(cfg)

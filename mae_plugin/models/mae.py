@@ -41,6 +41,9 @@ class Reconstruction(NamedTuple):
 class MAE(BaseModel):
     """Masked autoencoder.
 
+    Patch size, image size, channels and width are said once, of the encoder: decoder, head, target
+    and preprocessor get them where their configs leave them out.
+
     Args:
         backbone: Config of the encoder, a ``ViT``.
         decoder: Config of the decoder, ``MAEDecoder`` or ``CrossAttentionDecoder``.
@@ -75,13 +78,24 @@ class MAE(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        # Built from our registry, so that a host need not be told the scope once more.
-        super().__init__(data_preprocessor and build_part(data_preprocessor), init_cfg)
+        # Built from our registry, so that a host need not be told the scope once more. What the
+        # encoder says of its images, patches and width is handed on to the other parts.
+        encoder = build_part(backbone)
+        channels = encoder.patch_embed.proj.in_channels
+        patches = dict(patch_size=encoder.patch_size, in_channels=channels)
+        super().__init__(
+            data_preprocessor and build_part(data_preprocessor, in_channels=channels), init_cfg
+        )
         if loss_on not in ('masked', 'all'):
             raise ValueError(f"loss_on='{loss_on}': choose 'masked' (paper) or 'all'")
-        self.backbone = build_part(backbone)
-        self.decoder = build_part(decoder)
-        self.head = build_part(head)
+        self.backbone = encoder
+        img_size = tuple(side * encoder.patch_size for side in encoder.grid)
+        self.decoder = build_part(
+            decoder, in_dims=encoder.embed_dims, img_size=img_size, **patches
+        )
+        if hasattr(self.decoder, 'embed_dims'):  # one of the user's own need not say
+            patches['in_dims'] = self.decoder.embed_dims
+        self.head = build_part(head, **patches)
         self.masking = build_part(masking or RandomMasking())
         self.loss_on = loss_on
         self.prediction_ratio = prediction_ratio

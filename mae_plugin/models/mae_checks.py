@@ -1,7 +1,6 @@
 """Whether the parts of a MAE fit each other, told before any worker starts."""
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
@@ -12,12 +11,8 @@ from mae_plugin.geometry import Grid
 
 from .masking import Masking
 
-if TYPE_CHECKING:
-    from .mae import MAE
-    from .vit import ViT
 
-
-def check_parts(model: 'MAE') -> None:
+def check_parts(model: nn.Module) -> None:
     """Check widths, patch sizes, channels, mask tokens and ratios.
 
     A part of the user's own need not say all of this: what it does not say is not checked.
@@ -98,7 +93,7 @@ def check_parts(model: 'MAE') -> None:
             check_mask(model.masking, ids_keep, ids_masked, model.backbone.grid)
 
 
-def _check_grids(grid: Grid, backbone: 'ViT') -> None:
+def _check_grids(grid: Grid, backbone: nn.Module) -> None:
     """Refuse a decoder of swapped sides; tell of another size, whose positions are resized."""
     if grid == backbone.grid:
         return

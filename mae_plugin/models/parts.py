@@ -1,6 +1,7 @@
 """Building the parts of a model inside any host."""
 
 import inspect
+from typing import Any
 
 from torch import nn
 
@@ -8,12 +9,17 @@ from mae_plugin.errors import UserError
 from mae_plugin.registry import MODELS
 
 
-def build_part(part: dict | nn.Module) -> nn.Module:
+def build_part(part: dict | nn.Module, **facts: Any) -> nn.Module:
     """Build a part from its config; a module is returned as it is.
 
     Type names are looked up in our scope whatever the host's default scope is, so that only the
     outermost type in a host's config needs the ``mae_plugin.`` prefix. A part of another
     scope says so (``type='mmpretrain.DALLEEncoder'``).
+
+    Args:
+        part: Config or module.
+        facts: What the model around it knows already (a width, a patch size). The part gets
+            those that it takes and that its config leaves out.
 
     Raises:
         UserError: If the part does not take an argument of its config.
@@ -24,15 +30,28 @@ def build_part(part: dict | nn.Module) -> nn.Module:
     if isinstance(cls, str):
         cls = MODELS.get(cls)
     if inspect.isclass(cls):
-        _check_arguments(cls, set(part) - {'type', '_scope_'})
+        takes, takes_any = _arguments(cls)
+        unknown = sorted(set(part) - {'type', '_scope_'} - takes.keys())
+        if unknown and not takes_any:
+            raise UserError(
+                f'{cls.__name__} takes no {", ".join(unknown)}: it takes {", ".join(takes)}'
+            )
+        part = {**{name: facts[name] for name in facts if name in takes}, **part}
     return MODELS.build({'_scope_': 'mae_plugin', **part})
 
 
-def _check_arguments(cls: type, given: set[str]) -> None:
-    takes = inspect.signature(cls).parameters
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes.values()):
-        return
-    if unknown := sorted(given - set(takes)):
-        raise UserError(
-            f'{cls.__name__} takes no {", ".join(unknown)}: it takes {", ".join(takes)}'
-        )
+def _arguments(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Named arguments of a class, those that it passes on by ``**kwargs`` included.
+
+    Returns:
+        The arguments, and whether it takes any other.
+    """
+    named: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        own = list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]
+        named |= {p.name: p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind == p.VAR_KEYWORD for p in own):
+            return named, False
+    return named, True

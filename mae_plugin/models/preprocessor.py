@@ -23,9 +23,11 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
     to 1, as torchvision gives, is warned of where ``mean`` is in other units.
 
     Args:
-        mean (Sequence[float]): Mean per channel in the units of the pixels (0 to 255 for uint8).
-            Defaults to ImageNet's.
-        std (Sequence[float]): Standard deviation per channel, in the same units.
+        mean (Sequence[float], optional): Mean per channel in the units of the pixels (0 to 255 for
+            uint8). None: ImageNet's for three channels; the middle of 8 bits for others, with a
+            warning.
+        std (Sequence[float], optional): Standard deviation per channel, in the same units.
+        in_channels (int): Channels, where mean and std are None.
         channels_last (bool): Give the batch the channels-last memory format.
         pad_size_divisor (int): Pad bottom and right with zeros (the mean colour) to a multiple.
         non_blocking (bool): Copy pinned batches without waiting for them.
@@ -36,13 +38,18 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(
         self,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         channels_last: bool = False,
         pad_size_divisor: int = 1,
         non_blocking: bool = True,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
+        if mean is None and std is None:
+            mean, std = _default_statistics(in_channels)
+        if mean is None or std is None:
+            raise UserError(f'mean={mean} and std={std} go together')
         if len(mean) != len(std):
             raise UserError(
                 f'mean has {len(mean)} values and std {len(std)}; give one of each per channel'
@@ -120,6 +127,19 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             for sample, label in zip(labelled, labels, strict=True):
                 sample.gt_label = label
         return samples
+
+
+def _default_statistics(in_channels: int) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of images that nothing is known of."""
+    if in_channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    print_log(
+        f'no mean and std for images of {in_channels} channels: taking 127.5 for both, the middle '
+        'of 8 bits; set model.data_preprocessor.mean and std to those of your data',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return [127.5] * in_channels, [127.5] * in_channels
 
 
 def _batch_in(data: dict) -> torch.Tensor:

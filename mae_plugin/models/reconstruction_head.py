@@ -24,6 +24,8 @@ class ReconstructionHead(BaseModule):
 
     Args:
         in_dims: Width of the decoder.
+        patch_size: p, handed on to a target whose config leaves it out.
+        in_channels: C, likewise.
         target: Config of the target: ``PixelTarget``, ``PCATarget``, ``TokenTarget``, or a module
             of your own with ``dims``, the values to predict for each patch.
         loss: 'l2' (the paper's) or 'l1'. Tokens are always predicted by cross-entropy.
@@ -37,12 +39,16 @@ class ReconstructionHead(BaseModule):
         in_dims: int = 512,
         target: dict | nn.Module | None = None,
         loss: str = 'l2',
+        patch_size: int = 16,
+        in_channels: int = 3,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if loss not in _LOSSES:
             raise UserError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
-        self.target = build_part(target or PixelTarget())
+        self.target = build_part(
+            target or dict(type=PixelTarget), patch_size=patch_size, in_channels=in_channels
+        )
         if not hasattr(self.target, 'dims'):
             raise UserError(
                 f'{type(self.target).__name__} has no attribute dims: a target says how many '

@@ -68,7 +68,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         mlp_ratio=arch.mlp_ratio,
     )
     decoder = model['decoder']
-    width = _width(decoder.get('embed_dims') or model['head']['in_dims'], scale)
+    width = _width(decoder.get('embed_dims') or model['head'].get('in_dims', 512), scale)
     smaller = dict(
         in_dims=dims,
         embed_dims=width,
@@ -79,7 +79,8 @@ def shrink(cfg: dict, scale: Scale) -> dict:
     # A decoder of the user's own may take none of these.
     takes = {*inspect.signature(MODELS.get(decoder['type'])).parameters, *decoder}
     decoder.update({key: value for key, value in smaller.items() if key in takes})
-    model['head']['in_dims'] = width
+    if 'in_dims' in model['head']:
+        model['head']['in_dims'] = width
     masking = model.get('masking') or {}
     if builds(MODELS, masking, MODELS.get('BlockMasking'), 'mae_plugin'):
         # The least block keeps its share of the grid.
@@ -88,7 +89,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         masking['min_patches'] = max(1, round(masking.get('min_patches', 16) * share))
     target = model['head']['target']
     if 'num_components' in target:
-        share = (scale.patch_size / target['patch_size']) ** 2
+        share = (scale.patch_size / model['backbone']['patch_size']) ** 2
         target['num_components'] = round(target['num_components'] * share)
     for part in (model, cfg['train_dataloader']):
         for item in _dicts(part):

@@ -20,9 +20,8 @@ train_dataloader = dict(
         data_prefix='train',
         labels=False,
         pipeline=[
-            dict(
-                type='mae_plugin.LoadRandomResizedCrop', size=224, scale=(0.2, 1.0), flip_prob=0.5
-            ),
+            # Size and channels are the model's.
+            dict(type='mae_plugin.LoadRandomResizedCrop', scale=(0.2, 1.0), flip_prob=0.5),
             dict(type='mae_plugin.PackInputs'),
         ],
     ),
@@ -39,7 +38,7 @@ test_dataloader = dict(
         data_prefix='val',
         labels=False,
         pipeline=[
-            dict(type='mae_plugin.LoadResizeCenterCrop', size=224),
+            dict(type='mae_plugin.LoadResizeCenterCrop'),
             dict(type='mae_plugin.PackInputs'),
         ],
     ),

@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='1024', paper=dict(fine_tune=84.3, linear=73.1))
 
-model = dict(decoder=dict(embed_dims=1024), head=dict(in_dims=1024))
+model = dict(decoder=dict(embed_dims=1024))

@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='128', paper=dict(fine_tune=84.9, linear=69.1))
 
-model = dict(decoder=dict(embed_dims=128), head=dict(in_dims=128))
+model = dict(decoder=dict(embed_dims=128))

@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='256', paper=dict(fine_tune=84.8, linear=71.3))
 
-model = dict(decoder=dict(embed_dims=256), head=dict(in_dims=256))
+model = dict(decoder=dict(embed_dims=256))

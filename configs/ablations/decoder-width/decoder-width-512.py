@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='512', paper=dict(fine_tune=84.9, linear=73.5))
 
-model = dict(decoder=dict(embed_dims=512), head=dict(in_dims=512))
+model = dict(decoder=dict(embed_dims=512))

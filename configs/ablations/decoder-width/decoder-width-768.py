@@ -4,4 +4,4 @@ _base_ = '../default.py'
 
 ablation = dict(row='768', paper=dict(fine_tune=84.4, linear=73.1))
 
-model = dict(decoder=dict(embed_dims=768), head=dict(in_dims=768))
+model = dict(decoder=dict(embed_dims=768))

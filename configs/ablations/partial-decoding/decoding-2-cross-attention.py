@@ -8,12 +8,9 @@ model = dict(
     decoder=dict(
         _delete_=True,
         type='mae_plugin.CrossAttentionDecoder',
-        in_dims=1024,
         embed_dims=512,
         depth=8,
         num_heads=16,
-        img_size=224,
-        patch_size=16,
         in_layers=24,
     ),
 )

@@ -11,7 +11,6 @@ model = dict(
         target=dict(
             _delete_=True,
             type='mae_plugin.TokenTarget',
-            patch_size=16,
             vocab_size=8192,
             tokenizer=dict(
                 type='mmpretrain.DALL-E',
