@@ -70,6 +70,7 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(
+    type='mae_plugin.OptimWrapper',
     constructor='mae_plugin.ViTOptimWrapperConstructor',
     paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.7),
 )

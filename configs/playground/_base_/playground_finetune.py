@@ -7,7 +7,7 @@ scratch, and both kinds of run must have the same recipe.
 max_epochs = 5
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mae_plugin.OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mae_plugin.ViTOptimWrapperConstructor',
     clip_grad=dict(max_norm=1.0),
