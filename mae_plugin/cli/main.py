@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         'gather': Command('one plain file of a sharded checkpoint', 'gather_checkpoint'),
     },
     'Data': {
+        'inspect-data': Command('what a folder holds, and a config of it', 'inspect_data.py'),
         'demo-data': Command("the demo's photographs", 'make_demo_data.py'),
         'playground-data': Command('scenes with objects, a small COCO', 'make_playground.py'),
         'class-folders': Command('labelled cut-outs, for probes', 'make_class_folders.py'),

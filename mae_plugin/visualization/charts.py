@@ -71,6 +71,30 @@ def line_chart(
         return Chart(title, _svg(figure), lost)
 
 
+def histogram(title: str, values: Sequence[float]) -> Chart | None:
+    """Draw how often values occur; None if there are none.
+
+    Args:
+        title: What they are.
+        values: Positive numbers; over more than two decades the axis is logarithmic.
+    """
+    if not len(values):
+        return None
+    low, high = min(values), max(values)
+    with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': title}):
+        figure = Figure(figsize=(4.4, 2.7), layout='constrained')
+        axes = figure.add_subplot()
+        wide = low > 0 and high > 100 * low
+        ends = (math.log10(low), math.log10(high)) if wide else (low, high)
+        width = (ends[1] - ends[0]) / 40 or 1.0
+        edges = [ends[0] + width * step for step in range(41)]
+        axes.hist(values, [10**edge for edge in edges] if wide else edges, color=_COLORS[0])
+        axes.set_xscale('log' if wide else 'linear')
+        axes.set_ylabel('images', color=_GREY)
+        axes.grid(axis='y', color=_GREY, alpha=0.25)
+        return Chart(title, _svg(figure), 0)
+
+
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
     FigureCanvasSVG(figure).print_svg(out, metadata={'Date': None})

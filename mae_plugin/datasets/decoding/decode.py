@@ -163,6 +163,10 @@ class ImageSource:
             box = left, top, width, height
         return orient(self._take(raw.window(*box), max_nodata), raw.orientation)
 
+    def missing(self, pixels: np.ndarray, mark: float) -> np.ndarray:
+        """Where (a part of) what :meth:`read` gave is ``mark``: bool, (h, w, C) or (h, w, 1)."""
+        return NoData(pixels, mark, self._alpha, max_share=1.0).missing(pixels)
+
     def _take(self, pixels: np.ndarray, max_nodata: float) -> np.ndarray:
         """The bands asked for; notes where there is no data among them."""
         if self.bands is not None:

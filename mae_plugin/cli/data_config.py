@@ -1,0 +1,193 @@
+"""A pretraining config of some data, each choice with its reason."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from mae_plugin.arch import ARCHS
+from mae_plugin.cli.data_inspection import Inspection, numbers
+
+
+class Recipe(NamedTuple):
+    """What a number of images calls for.
+
+    Attributes:
+        up_to: Images.
+        arch: From the official weights; ``scratch`` where these do not fit the data.
+        epochs: Passes over the data.
+        why: The reason, with its source.
+    """
+
+    up_to: float
+    arch: str
+    scratch: str
+    epochs: int
+    why: str
+
+
+RECIPES = (
+    Recipe(
+        1_000, 'base', 'tiny', 800,
+        'too few to learn from alone: go on from the official weights, and first try a frozen '
+        'DINOv2 or Pixio, which may need no pretraining at all',
+    ),
+    Recipe(
+        10_000, 'base', 'small', 800,
+        'from scratch MAE does worse on a few thousand pictures than ImageNet weights: go on '
+        'from the official file with its decoder',
+    ),
+    Recipe(
+        100_000, 'base', 'small', 400,
+        "under 100,000 images 200 to 2,000 epochs (LightlyTrain's rule)",
+    ),
+    Recipe(
+        1_000_000, 'base', 'base', 300,
+        "up to a million images 100 to 500 epochs (LightlyTrain's rule); enough for ViT-B",
+    ),
+    Recipe(
+        10_000_000, 'large', 'large', 200,
+        'ViT-L gains from a million images on (85.9 against 83.6 on ImageNet, MAE table 3)',
+    ),
+    Recipe(
+        float('inf'), 'large', 'large', 50,
+        "above ten million images 5 to 100 epochs (LightlyTrain's rule)",
+    ),
+)  # fmt: skip
+WEIGHTS = {'base': 'mae_pretrain_vit_base_full.pth', 'large': 'mae_visualize_vit_large.pth'}
+
+
+def recipe_for(images: int) -> Recipe:
+    """The row of the table for a number of images (windows, of large ones)."""
+    return next(recipe for recipe in RECIPES if images <= recipe.up_to)
+
+
+def size_and_patch(sides: Sequence[int], windows: bool) -> tuple[int, int, str]:
+    """Image size, patch size and the reason.
+
+    Args:
+        sides: The shorter side of each image.
+        windows: Whether windows of large images are shown.
+    """
+    median = int(np.median(sides))
+    if windows or median >= 192:
+        how = f'half of the images have {median} px or more on the shorter side'
+        how = 'windows of large images' if windows else how
+        return 224, 16, f'{how}; the official weights were made at 224 px, with patches of 16'
+    small = ((128, 8), (96, 8), (64, 4), (32, 4))
+    size, patch = next((pair for pair in small if median >= pair[0] * 3 // 4), small[-1])
+    why = (
+        f'half of the images have {median} px or less on the shorter side, and would only be '
+        f'blown up; patches of {patch} keep {(size // patch) ** 2} tokens'
+    )
+    return size, patch, why
+
+
+def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
+    """The config's text.
+
+    Args:
+        found: What is known of the data.
+        pretrained: Weights to start from; None starts from scratch, and says how not to.
+        device: 'cpu' or 'cuda', for the batch.
+    """
+    stats = found.statistics
+    assert stats is not None
+    used = [found.headers[i] for i in found.usable]
+    windows = found.wants_windows
+    sides = [min(header.height, header.width) for header in used]
+    size, patch, why_size = size_and_patch(sides, windows)
+    images = len(used)
+    if windows:
+        images = max(images, round(float(found.areas.sum()) / size**2))
+    recipe = recipe_for(images)
+    arch = recipe.arch if pretrained else recipe.scratch
+    official = arch in ('base', 'large')
+    batch = min(256 if device != 'cpu' else 32, max(4, images // 4))
+    repeats = max(1, -(-batch * 20 // images))
+    options = dict(
+        scale=(1.0, 2.0) if windows else (0.2, 1.0), channels=found.channels, **found.options
+    )
+    options['channels'] = 'channels'
+    options = {n: v if n == 'channels' else repr(v) for n, v in options.items()}
+    folder = dict(window='img_size') if windows else dict(labels='False')
+    if not windows and any(header.format == 'Zarr' for header in used):
+        folder['extensions'] = "('.zarr',)"
+    roots = [repr(os.path.abspath(root)) for root in found.roots]
+    parts = [
+        dict(name='images' if len(roots) == 1 else f'part_{number}', root=root)
+        for number, root in enumerate(roots, 1)
+    ]
+    pages = Environment(loader=PackageLoader('mae_plugin.cli', '.'), keep_trailing_newline=True)
+    pages.filters['comment'] = _wrapped
+    text = pages.get_template('data_config.py.j2').render(
+        images=images,
+        what='windows' if windows else 'images',
+        names=', '.join(os.path.basename(os.path.abspath(root)) for root in found.roots),
+        size=size,
+        patch=patch,
+        why_size=why_size,
+        channels=found.channels,
+        why_channels=_why_channels(found),
+        recipe=recipe,
+        error='all pixels' if stats.exact else f'{stats.images:,} images',
+        mean=numbers(stats.mean),
+        std=numbers(np.maximum(stats.std, 1e-6)),
+        arch=arch,
+        dims=ARCHS[arch].embed_dims,
+        decoder=(512, 8, 16) if official else (256, 4, 8),
+        why_decoder=_OFFICIAL_DECODER if official else _SMALL_DECODER,
+        pretrained=repr(os.path.abspath(pretrained)) if pretrained else '',
+        weights=WEIGHTS[recipe.arch],
+        why_loader=_why_loader(found, windows),
+        loader='LoadRandomWindow' if windows else 'LoadRandomResizedCrop',
+        options=options,
+        dataset='WindowFolder' if windows else 'ImageFolder',
+        folder=folder,
+        parts=parts,
+        batch=batch,
+        workers=min(8, os.cpu_count() or 1),
+        repeats=repeats,
+        epochs=max(1, recipe.epochs // repeats),
+        warmup=max(1, min(40, recipe.epochs // 10) // repeats),
+        bands={1: None, 3: None, 2: [0, 0, 0]}.get(found.channels, [3, 2, 1]),
+    )
+    return text.rstrip() + '\n'
+
+
+_OFFICIAL_DECODER = "the paper's decoder (table 1), which the official weights have"
+_SMALL_DECODER = "half of the paper's decoder, for a small encoder"
+
+
+def _wrapped(text: str) -> str:
+    """Text as a comment of lines of at most 97 letters; the first '# ' is there already."""
+    lines, line = [], ''
+    for word in (text[:1].upper() + text[1:] + '.').split():
+        if len(line) + len(word) > 94:
+            lines.append(line)
+            line = ''
+        line = f'{line} {word}'.strip()
+    return '\n# '.join([*lines, line])
+
+
+def _why_channels(found: Inspection) -> str:
+    kinds = sorted({found.headers[i].channels for i in found.usable})
+    return f'the files have {", ".join(map(str, kinds))} channels'
+
+
+def _why_loader(found: Inspection, windows: bool) -> str:
+    reasons = [
+        'windows of 1 to 2 times the size at native resolution, in proportion to area: most of '
+        'the area is in large images, of which only the tiles of a window are read'
+        if windows
+        else "crops of 20% to 100% of the area (MAE, table 1e, 'rand size')"
+    ]
+    if 'keep_depth' in found.options:
+        reasons.append(
+            f'keep_depth, because most files have 16 bits (values up to about {found.peak:,.0f})'
+        )
+    if 'nodata' in found.options:
+        reasons.append(f'nodata={found.options["nodata"]!r}, found in files that do not mark it')
+    return '; '.join(reasons)

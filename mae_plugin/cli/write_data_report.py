@@ -1,0 +1,78 @@
+"""The command behind ``tools/inspect_data.py``."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mae_plugin.cli.data_config import write_config
+from mae_plugin.cli.data_inspection import inspect, summary
+from mae_plugin.errors import MissingFileError, UserError
+from mae_plugin.files import atomic_write
+
+
+def write_data_report(
+    folders: Sequence[str],
+    out: str,
+    everything: bool = False,
+    pretrained: str | None = None,
+    workers: int | None = None,
+) -> None:
+    """Inspect folders, print one screen, write ``data_report.html`` and ``config.py``.
+
+    Args:
+        folders: Folders of images.
+        out: Folder to write to.
+        everything: Read every pixel and compare all images.
+        pretrained: Weights that the config starts from.
+        workers: Processes; as many as there are cores if None.
+
+    Raises:
+        UserError: If a folder or the weights are missing, or no image can be used.
+    """
+    if pretrained and not os.path.exists(pretrained):
+        raise MissingFileError(f'--pretrained {pretrained} does not exist: name a file of weights')
+    if workers is not None and workers < 1:
+        raise UserError(f'--workers {workers} must be at least 1')
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
+        tasks: dict[str, int] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        found = inspect(folders, everything, workers or os.cpu_count() or 1, progress)
+    # After the workers have forked, because torch and matplotlib take their time.
+    from mmengine.device import get_device
+
+    from mae_plugin.visualization.data_report import render_data
+
+    lines = summary(found)
+    config = write_config(found, pretrained, get_device())
+    width = min(44, max(map(len, lines)))
+    for name, value in lines.items():
+        print(f'{name:{width}}  {value}')
+    target = Path(out)
+    atomic_write(target / 'config.py', config.encode())
+    bad = sorted(found.bad.items())
+    used = [found.headers[i] for i in found.usable]
+    page = render_data(
+        ', '.join(folders),
+        lines,
+        {
+            'Height (px)': [header.height for header in used],
+            'Width (px)': [header.width for header in used],
+        },
+        found.classes,
+        [found.paths[i] for i in found.usable],
+        found.options,
+        found.channels,
+        bad,
+        [[found.paths[i] for i in group] for group in (*found.same, *found.near)],
+        config,
+    )
+    atomic_write(target / 'data_report.html', page.encode('utf-8', 'replace'))
+    print(f'\n{target / "data_report.html"}\npython tools/train.py {target / "config.py"}')

@@ -1,0 +1,160 @@
+"""A folder of images becomes a screen, a page and a config that trains."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+from mmengine.config import Config
+from PIL import Image, ImageOps
+
+from mae_plugin.cli.data_config import RECIPES, recipe_for, size_and_patch
+from mae_plugin.cli.write_data_report import write_data_report
+from mae_plugin.datasets.header_cache import HeaderCache
+from mae_plugin.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+def write_photos(folder: Path) -> None:
+    source = skimage.data.astronaut()
+    for number in range(24):
+        path = folder / 'ab'[number % 2] / f'{number:02}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        top, left = 11 * number, 97 * number % 250
+        image = Image.fromarray(source[top : top + 200, left : left + 230])
+        image.save(path)
+        if number == 4:
+            (path.parent / 'same.jpg').write_bytes(path.read_bytes())
+        if number == 7:
+            ImageOps.mirror(image).resize((120, 105)).save(path.parent / 'mirror.png')
+    (folder / 'a' / 'empty.jpg').touch()
+    (folder / 'b' / 'cut.jpg').write_bytes((folder / 'b' / '01.jpg').read_bytes()[:900])
+
+
+def test_photos_from_folder_to_first_steps(tmp_path, capsys):
+    write_photos(tmp_path / 'photos')
+    write_data_report([str(tmp_path / 'photos')], str(tmp_path / 'out'), workers=1)
+    screen = capsys.readouterr().out
+    for words in (
+        '28 files, 2 of them unusable', 'JPEG 25, PNG 1', 'empty file',
+        '2 class folders of', '(all 26 images)',
+    ):  # fmt: skip
+        assert words in screen, words
+    told = dict(line.split('  ', 1) for line in screen.splitlines() if '  ' in line)
+    assert told['the same file again'].strip() == '1'
+    assert told['the same picture again'].strip().startswith('1 ')
+    page = (tmp_path / 'out' / 'data_report.html').read_text()
+    assert page.count('<img') >= 26 and 'cut.jpg' in page and '<svg' in page
+    cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
+    assert cfg.model.data_preprocessor.mean == pytest.approx(
+        json.loads(told['mean (all 26 images)'])
+    )
+    done = subprocess.run(
+        [
+            sys.executable, ROOT / 'tools/train.py', tmp_path / 'out/config.py',
+            '--work-dir', tmp_path / 'run', '--batch-size', '6', '--cfg-options',
+            'train_cfg.max_epochs=1', 'train_dataloader.sampler.repeats=1',
+            'train_dataloader.num_workers=0',
+            'param_scheduler.0.end=1', 'param_scheduler.1.begin=0',
+        ],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / 'run/epoch_1.pth').exists()
+
+
+def test_bands_with_missing_values(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.random((90, 80, 12)).astype(np.float32) * 50 + 10
+        pixels[:20] = -9999
+        folder = tmp_path / ('one' if number % 2 else 'two')
+        folder.mkdir(exist_ok=True)
+        tifffile.imwrite(
+            folder / f'{number}.tif', pixels, photometric='minisblack', planarconfig='contig'
+        )
+    roots = [str(tmp_path / 'one'), str(tmp_path / 'two')]
+    write_data_report(roots, str(tmp_path / 'out'), everything=True, workers=1)
+    cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
+    assert np.allclose(cfg.model.data_preprocessor.mean, 35, atol=0.5)
+    assert len(cfg.model.data_preprocessor.std) == cfg.model.backbone.in_channels == 12
+    parts = cfg.train_dataloader.dataset.datasets
+    assert [part.data_root for part in parts] == roots
+    assert parts[0].pipeline[0].nodata == -9999 and parts[0].pipeline[0].channels == 12
+    assert (cfg.img_size, cfg.patch_size) == (96, 8)
+    assert 'all pixels' in capsys.readouterr().out
+
+
+def test_large_images_are_shown_in_windows(tmp_path):
+    (tmp_path / 'slides').mkdir()
+    tiles = (np.full((256, 256), n % 200, np.uint16) for n in range(100))
+    tifffile.imwrite(
+        tmp_path / 'slides' / 'a.tif', tiles, shape=(2560, 2560), dtype=np.uint16, tile=(256, 256)
+    )
+    write_data_report([str(tmp_path / 'slides')], str(tmp_path / 'out'), workers=1)
+    dataset = Config.fromfile(tmp_path / 'out' / 'config.py').train_dataloader.dataset
+    assert dataset.type == 'mae_plugin.WindowFolder'
+    assert dataset.pipeline[0].type == 'mae_plugin.LoadRandomWindow'
+    assert dataset.pipeline[0].keep_depth and dataset.pipeline[0].channels == 1
+
+
+def test_starting_weights_and_what_is_missing(tmp_path):
+    write_photos(tmp_path / 'photos')
+    weights = tmp_path / 'full.pth'
+    with pytest.raises(UserError, match=r'full\.pth does not exist'):
+        write_data_report([str(tmp_path / 'photos')], str(tmp_path / 'out'), False, str(weights))
+    weights.touch()
+    write_data_report(
+        [str(tmp_path / 'photos')], str(tmp_path / 'out'), False, str(weights), workers=1
+    )
+    cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
+    assert cfg.load_from == str(weights) and cfg.model.backbone.arch == 'base'
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad' / 'a.jpg').touch()
+    with pytest.raises(UserError, match='none of the 1 images can be used'):
+        write_data_report([str(tmp_path / 'bad')], str(tmp_path / 'out'), workers=1)
+
+
+def test_headers_are_read_once_and_anew_where_a_file_changed(tmp_path):
+    write_photos(tmp_path / 'photos')
+    names = [f'a/{number:02}.jpg' for number in range(0, 24, 2)]
+    cache = HeaderCache(tmp_path / 'headers.json')
+    first = cache.read(str(tmp_path / 'photos'), names)
+
+    asked = []
+
+    def read(paths):
+        asked.extend(paths)
+        return [first[0]] * len(paths)
+
+    again = HeaderCache(tmp_path / 'headers.json')
+    assert again.read(str(tmp_path / 'photos'), names, read) == first and not asked
+    Image.new('L', (9, 7)).save(tmp_path / 'photos' / names[3])
+    again.read(str(tmp_path / 'photos'), names, read)
+    assert asked == [str(tmp_path / 'photos' / names[3])]
+    (tmp_path / 'headers.json').write_text('{"version": 1, "hea')
+    assert HeaderCache(tmp_path / 'headers.json').read(str(tmp_path / 'photos'), names)[3][1] == 7
+
+
+def test_choices():
+    assert recipe_for(999).scratch == 'tiny' and recipe_for(5_000_000).arch == 'large'
+    assert [recipe.epochs for recipe in RECIPES] == [800, 800, 400, 300, 200, 50]
+    for sides, expected in (
+        ([300], (224, 16)),
+        ([130], (128, 8)),
+        ([60], (64, 4)),
+        ([9], (32, 4)),
+    ):
+        size, patch, _ = size_and_patch(sides, False)
+        assert (size, patch) == expected and size % patch == 0
+    assert size_and_patch([60], True)[:2] == (224, 16)
