@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
