@@ -4,7 +4,15 @@ Examples:
     python tools/train.py configs/mae_vit-b_pretrain.py --data-root photos
     python tools/train.py CONFIG --resume                      # goes on after an interruption
     python tools/train.py CONFIG --pretrained work_dirs/RUN/epoch_800.pth
-    python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64
+    python tools/train.py CONFIG --data-root photos more/photos # without labels: several folders
+    python tools/train.py CONFIG --batch-size 64 --accumulate 4
+
+The batch is the config's, or as much of it as fits: on a GPU what its memory holds, on a CPU what
+takes seconds and fits into the memory that is free, in no more data workers than cores. The
+learning rate follows where the config has `auto_scale_lr.base_batch_size`, enabled or not
+(`--cfg-options auto_scale_lr.enable=False` keeps the config's). A line of the log says what was
+chosen and why. `--accumulate N` makes a step of N iterations, `--accumulate recipe` of as many as
+the recipe's images need; what counts iterations is lengthened by it. A resumed run keeps its batch.
 """
 
 import os
