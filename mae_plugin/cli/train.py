@@ -12,7 +12,8 @@ takes seconds and fits into the memory that is free, in no more data workers tha
 learning rate follows where the config has `auto_scale_lr.base_batch_size`, enabled or not
 (`--cfg-options auto_scale_lr.enable=False` keeps the config's). A line of the log says what was
 chosen and why. `--accumulate N` makes a step of N iterations, `--accumulate recipe` of as many as
-the recipe's images need; what counts iterations is lengthened by it. A resumed run keeps its batch.
+the recipe's images need; what counts iterations is lengthened by it. A resumed run keeps its
+batch.
 """
 
 import os
