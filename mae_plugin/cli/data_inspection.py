@@ -118,7 +118,7 @@ def _headers(roots: Sequence[str], in_order: Map, progress: Callable) -> Inspect
             root,
             names,
             partial(in_order, read_header),
-            lambda done, names=names: progress('headers', done, len(names)),
+            partial(_told, progress, len(names)),
         )
         found.paths += [os.path.join(root, name) for name in names]
         found.headers += headers
@@ -135,6 +135,10 @@ def _headers(roots: Sequence[str], in_order: Map, progress: Callable) -> Inspect
             f'none of the {len(found.paths)} images can be used, the first: {path}: {reason}'
         )
     return found
+
+
+def _told(progress: Callable[[str, int, int], None], total: int, done: int) -> None:
+    progress('headers', done, total)
 
 
 def _choose(found: Inspection) -> None:
