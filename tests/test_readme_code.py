@@ -42,7 +42,7 @@ def test_python_of_the_front_page(tmp_path, monkeypatch):
 
 
 def test_parts_of_ones_own_on_the_pretraining_page(tmp_path, monkeypatch):
-    parts, config = code_blocks('configs/pretrain/README.md')
+    *_, parts, config = code_blocks('configs/pretrain/README.md')  # the last two
     images = write_images(tmp_path / 'images')
     (tmp_path / 'my_parts.py').write_text(parts)
     base = tiny_config(tmp_path / 'tiny.py')
