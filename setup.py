@@ -49,6 +49,8 @@ DEV = [
     'hypothesis',
     'import-linter>=2.13',
     'mypy==2.4.1',
+    'onnx',
+    'onnxruntime',
     'pre-commit',
     'pytest>=8',
     'pytest-xdist',

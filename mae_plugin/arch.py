@@ -43,4 +43,8 @@ def parse_arch(arch: str | dict) -> Arch:
             f'arch={dict(arch)}: needs embed_dims, num_layers, num_heads and optionally '
             f'mlp_ratio; missing {sorted(missing)}, unknown {sorted(unknown)}'
         )
+    sizes = ('embed_dims', 'num_layers', 'num_heads')
+    broken = [key for key in sizes if not isinstance(arch[key], int)]
+    if broken:
+        raise UserError(f'arch={dict(arch)}: give whole numbers for {", ".join(broken)}')
     return Arch(**arch)

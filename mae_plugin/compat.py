@@ -44,6 +44,15 @@ def is_compiling() -> bool:
     return torch._utils.is_compiling()
 
 
+def is_exporting() -> bool:
+    """Whether this is run to make a program of it that shall take other sizes too.
+
+    Before torch 2.7 ``torch.export`` looks like ``torch.compile``, so both count there.
+    """
+    exporting = getattr(torch.compiler, 'is_exporting', is_compiling)  # torch 2.7
+    return torch.jit.is_tracing() or exporting()
+
+
 def is_autocast_available(device_type: str) -> bool:
     """Whether a kind of device can autocast; others raise when asked."""
     # torch 2.4 has the question; up to 2.12 it cannot be asked inside a graph.

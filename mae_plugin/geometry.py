@@ -1,29 +1,82 @@
-"""Position embeddings: the fixed 2-D sin-cos table of MAE, and its resizing to another grid."""
+"""Image sizes, patch grids, and the position embeddings that belong to a grid."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.compat import is_exporting
+from mae_plugin.errors import UserError
+
 Grid = tuple[int, int]
+
+
+def whole_number(name: str, value: Any) -> int:
+    """``value`` as a positive integer; ``name`` is what messages call it.
+
+    Raises:
+        UserError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f'{name}={value!r}: give a whole number, 1 or more')
+    return int(value)
+
+
+def image_size(size: int | Sequence[int], name: str = 'img_size') -> Grid:
+    """Height and width of ``size``, which is the side of a square, ``(side,)`` or (H, W).
+
+    Args:
+        size: In pixels.
+        name: What messages call it.
+
+    Raises:
+        UserError: If it is none of these, or not of whole numbers.
+    """
+    if isinstance(size, Sequence) and not isinstance(size, str):
+        sides = tuple(size)
+    else:
+        sides = (size,)
+    if len(sides) not in (1, 2):
+        raise UserError(f'{name}={size!r}: give one side, or (height, width)')
+    return whole_number(name, sides[0]), whole_number(name, sides[-1])
+
+
+def ceil_div(length: int, divisor: int) -> int:
+    """``length / divisor``, rounded up.
+
+    Not ``-(-length // divisor)``: negative numbers are too much for the symbolic sizes of
+    ``torch.compile`` and of exports.
+    """
+    return (length + divisor - 1) // divisor
+
+
+def is_same_size(source: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a table made for ``source`` may be used for ``target`` as it is.
+
+    An exported program is for all sizes, so it always resizes: at the same size that changes
+    nothing.
+    """
+    return not is_exporting() and tuple(source) == tuple(target)
 
 
 def patch_grid(size: Sequence[int], patch_size: int) -> Grid:
     """Patch grid (h, w) of an image of ``size`` (H, W).
 
     Raises:
-        ValueError: If the image is smaller than a patch, or not divisible by it.
+        UserError: If the image is smaller than a patch, or not divisible by it.
     """
     height, width = size
     if height < patch_size or width < patch_size:
-        raise ValueError(
+        raise UserError(
             f'image of {height}x{width} is smaller than one patch of {patch_size}x{patch_size}: '
             'use larger images (the `size` of the transform) or a smaller `patch_size`'
         )
     if height % patch_size or width % patch_size:
         near = tuple(max(1, round(side / patch_size)) * patch_size for side in (height, width))
-        raise ValueError(
+        raise UserError(
             f'image of {height}x{width} is not divisible by patch_size={patch_size}: '
             f"set the transform's `size` to {near} (H, W) or change `patch_size`"
         )
@@ -45,10 +98,10 @@ def sincos_pos_embed(dims: int, grid: Grid, num_prefix_tokens: int = 0) -> Tenso
         float32 tensor (1, num_prefix_tokens + h·w, D), patches in raster order.
 
     Raises:
-        ValueError: If ``dims`` is no multiple of 4.
+        UserError: If ``dims`` is no multiple of 4.
     """
     if dims % 4:
-        raise ValueError(f'sin-cos positions need a width that is a multiple of 4, got {dims}')
+        raise UserError(f'sin-cos positions need a width that is a multiple of 4, got {dims}')
     # float64 as in the official code: float32 arithmetic differs in the last bits.
     omega = 10000.0 ** (-torch.arange(dims // 4, dtype=torch.float64) / (dims / 4))
 
@@ -78,14 +131,14 @@ def resize_pos_embed(
         Tensor (1, num_prefix_tokens + h'·w', D); ``pos_embed`` itself if the grids are equal.
 
     Raises:
-        ValueError: If the number of rows does not fit ``source``.
+        UserError: If the number of rows does not fit ``source``.
     """
     if pos_embed.shape[1] != num_prefix_tokens + source[0] * source[1]:
-        raise ValueError(
+        raise UserError(
             f'pos_embed has {pos_embed.shape[1]} rows, but {num_prefix_tokens} prefix tokens and '
             f'a grid of {source[0]}x{source[1]} make {num_prefix_tokens + source[0] * source[1]}'
         )
-    if tuple(source) == tuple(target):
+    if is_same_size(source, target):
         return pos_embed
     prefix, table = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
     table = table.reshape(1, *source, -1).permute(0, 3, 1, 2).float()

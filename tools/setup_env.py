@@ -107,7 +107,8 @@ TEST = (
         'what the hosts and the tests need',
         _pip(
             *('einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'mat4py', 'modelindex'),
-            *('ninja', 'packaging', 'prettytable', 'psutil', 'pycocotools', 'pytest>=8'),
+            *('ninja', 'onnx', 'onnxruntime', 'packaging', 'prettytable', 'psutil'),
+            *('pycocotools', 'pytest>=8'),
             *('pytest-xdist', 'regex', 'scikit-learn', 'scipy', 'setuptools>=77', 'shapely'),
             *('six', 'tensorboard', 'terminaltables', 'timm>=1', 'tqdm'),
             *('transformers>=4.53,<5', 'webdataset', 'wheel'),

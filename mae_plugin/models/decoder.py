@@ -3,10 +3,9 @@
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
-from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_embed
+from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, sincos_pos_embed
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
@@ -51,7 +50,7 @@ class MAEDecoder(BaseModule):
         if depth < 1:
             raise ValueError(f'decoder depth={depth}: needs at least one block')
         self.embed_dims = embed_dims
-        self.grid = patch_grid(to_2tuple(img_size), patch_size)
+        self.grid = patch_grid(image_size(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
         self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_mask_token else None

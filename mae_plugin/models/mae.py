@@ -141,10 +141,18 @@ class MAE(BaseModel):
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         if mode == 'tensor':
-            return self.backbone(inputs)
+            return self.extract_feat(inputs)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
         raise ValueError(f"mode='{mode}': choose 'loss', 'tensor' or 'predict'")
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Encoder tokens (B, 1 + L, D) of whole images (B, C, H, W), for hosts' tools."""
+        return self.backbone(inputs)
+
+    def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer decay: the encoder's; decoder and head come last."""
+        return self.backbone.get_layer_depth(name, f'{prefix}backbone.')
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any] | None = None) -> dict[str, Tensor]:
         """Section 3 of the paper: mask, encode what is left, decode, compare what was removed."""

@@ -4,14 +4,20 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule, PretrainedInit, initialize
-from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mae_plugin.arch import parse_arch
 from mae_plugin.checkpoint.load import load_init_cfg
 from mae_plugin.checkpoint.spec import TrunkSpec
 from mae_plugin.checkpoint.state_dict import translate_state_dict
-from mae_plugin.geometry import Grid, patch_grid, resize_pos_embed, sincos_pos_embed
+from mae_plugin.geometry import (
+    Grid,
+    image_size,
+    patch_grid,
+    resize_pos_embed,
+    sincos_pos_embed,
+    whole_number,
+)
 from mae_plugin.models.patch_embed import PatchEmbed
 from mae_plugin.registry import MODELS
 
@@ -68,12 +74,14 @@ class ViT(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dims, self.num_layers, num_heads, mlp_ratio = parse_arch(arch)
-        self.patch_size = patch_size
-        self.grid = patch_grid(to_2tuple(img_size), patch_size)
+        self.patch_size = whole_number('patch_size', patch_size)
+        self.grid = patch_grid(image_size(img_size), self.patch_size)
         self.num_prefix_tokens = int(with_cls_token)
         self.use_checkpoint = use_checkpoint
 
-        self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dims)
+        self.patch_embed = PatchEmbed(
+            self.patch_size, whole_number('in_channels', in_channels), self.embed_dims
+        )
         self.cls_token = (
             nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_cls_token else None
         )
@@ -129,14 +137,16 @@ class ViT(BaseModule):
         """Depth of a parameter for layer decay (mmpretrain's protocol).
 
         Args:
-            name: Parameter name, with ``prefix`` before it.
+            name: Parameter name; without ``prefix`` before it, one of what follows the backbone.
             prefix: What stands before this module's own names.
 
         Returns:
             (layer_id, num_layers): embeddings and tokens 0, block i i + 1, the rest last.
         """
-        name = name.removeprefix(prefix)
         num_layers = self.num_layers + 2
+        if not name.startswith(prefix):
+            return num_layers - 1, num_layers
+        name = name.removeprefix(prefix)
         if name.startswith(('patch_embed', 'cls_token', 'pos_embed')):
             return 0, num_layers
         if name.startswith('blocks.'):

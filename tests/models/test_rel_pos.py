@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from bias_matrix import attention_with_bias_matrix
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mae_plugin.models.dense.rel_pos import (
-    attention_with_bias_matrix,
-    attention_with_positions,
-    offset_table,
-)
+from mae_plugin.models.dense.rel_pos import attention_with_positions, offset_table
 
 HEADS, DIMS = 2, 8
 IMPLEMENTATIONS = [attention_with_bias_matrix, attention_with_positions]

@@ -160,6 +160,8 @@ def test_errors_name_the_value():
         ViT('giant')
     with pytest.raises(ValueError, match=r"missing \['num_heads'\], unknown \['heads'\]"):
         parse_arch(dict(embed_dims=8, num_layers=1, heads=2))
+    with pytest.raises(ValueError, match='give whole numbers for embed_dims'):
+        parse_arch(dict(ARCH, embed_dims=24.0))
     with pytest.raises(ValueError, match='100x96 is not divisible by patch_size=16'):
         ViT(ARCH, img_size=(100, 96))
     with pytest.raises(ValueError, match='frozen_stages=7'):

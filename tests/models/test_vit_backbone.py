@@ -2,16 +2,19 @@
 
 import copy
 
+import numpy
 import pytest
 import timm
 import torch
+from bias_matrix import attention_with_bias_matrix
 from mmpretrain.models import VisionTransformer as MMPretrainViT
 from mmpretrain.models import ViTSAM
 from torch import nn
 
-import mae_plugin.models.vit as vit_module
-from mae_plugin.compat import TORCH, has_fused_optimizers
+from mae_plugin.compat import TORCH
+from mae_plugin.errors import UserError
 from mae_plugin.models import ViT, ViTBackbone
+from mae_plugin.models.dense import dense_attention
 
 ARCH = dict(embed_dims=48, num_layers=4, num_heads=3)
 PEER_ARCH = dict(embed_dims=48, num_layers=4, num_heads=3, feedforward_channels=192)
@@ -104,13 +107,12 @@ def test_equals_timm(size):
         assert_equal_maps(model(images), [tokens.transpose(1, 2).unflatten(2, grid)])
 
 
-@pytest.mark.parametrize('explicit_bias', [True, False])
 @pytest.mark.parametrize('size', [(112, 112), (80, 144), (48, 32)])
-def test_windows_and_relative_positions_equal_vitsam(size, explicit_bias):
+def test_windows_and_relative_positions_equal_vitsam(size):
     """Forward and backward, with windows that need padding and tables that need resizing."""
     model = backbone(
         img_size=112, out_indices=ALL, window_size=4, global_attn_indexes=(1, -1),
-        rel_pos_img_size=112, with_cls_token=False, explicit_bias=explicit_bias,
+        rel_pos_img_size=112, with_cls_token=False,
     )  # fmt: skip
     peer = ViTSAM(
         PEER_ARCH | dict(global_attn_indexes=(1, 3)), img_size=112, out_channels=0,
@@ -133,12 +135,13 @@ def test_windows_and_relative_positions_equal_vitsam(size, explicit_bias):
             torch.testing.assert_close(parameter.grad, peer_grad, rtol=1e-3, atol=1e-5)
 
 
-def test_class_token_beside_relative_positions():
+def test_class_token_beside_relative_positions(monkeypatch):
     """The token has no position: the fused path equals the explicit one with it too."""
-    fused = backbone(img_size=64, rel_pos_img_size=96, layer_scale_init=1.0)
-    explicit = backbone(img_size=64, rel_pos_img_size=96, layer_scale_init=1.0, explicit_bias=True)
+    model = backbone(img_size=64, rel_pos_img_size=96, layer_scale_init=1.0)
     images = torch.randn(2, 3, 96, 64)
-    assert_equal_maps(fused(images), explicit(images))
+    found = model(images)
+    monkeypatch.setattr(dense_attention, 'attention_with_positions', attention_with_bias_matrix)
+    assert_equal_maps(found, model(images))
 
 
 def test_layer_scale_equals_mmpretrain():
@@ -151,6 +154,20 @@ def test_layer_scale_equals_mmpretrain():
     peer.load_state_dict(rename(model.state_dict()))
     images = torch.randn(1, 3, 64, 64)
     assert_equal_maps(model(images), peer(images))
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_layer_depths_follow_mmpretrains_protocol(prefix):
+    model = backbone(img_size=64, layer_scale_init=1.0, final_norm=True)
+    peer = MMPretrainViT(PEER_ARCH, img_size=64)
+    for name in [prefix + name for name, _ in model.named_parameters()] + ['head.fc.weight']:
+        (own,) = rename({name.removeprefix(prefix): 0})
+        peers_name = prefix + own if name.startswith(prefix) else name
+        expected = peer.get_layer_depth(peers_name, prefix)
+        assert model.get_layer_depth(name, prefix) == expected, name
+    # Of something beside the backbone.
+    for name in ('pos_embed', 'blocks.0.norm1.weight'):
+        assert model.get_layer_depth(name, 'backbone.') == peer.get_layer_depth(name, 'backbone.')
 
 
 def test_sizes_that_are_no_multiple_of_the_patch_are_padded():
@@ -229,75 +246,6 @@ def test_frozen_stages(frozen_stages, frozen_blocks):
     assert not any(block.training for block in model.blocks[:frozen_blocks])
 
 
-def test_positions_are_resized_once_per_size():
-    model = backbone(img_size=64)
-    table = model.positions((3, 5))
-    assert model.positions((3, 5)) is table
-    assert model.positions((5, 3)) is not table
-    changed = backbone(img_size=64)
-    state_dict = changed.state_dict()
-    state_dict['pos_embed'] = state_dict['pos_embed'] + 1
-    model.load_state_dict(state_dict)
-    torch.testing.assert_close(model.positions((3, 5)), table + 1)
-    assert model.double().positions((3, 5)).dtype == torch.float64
-    for width in range(1, 100):
-        model.positions((2, width))
-    assert len(model._position_cache) < 20
-
-
-def test_positions_cached_in_inference_serve_training():
-    model = backbone(img_size=64)
-    images = torch.randn(1, 3, 80, 80)
-    with torch.inference_mode():
-        model(images)
-    model.train()(images)[0].mean().backward()
-
-
-def _step(model):
-    """Fused where torch can, so that the version counter does not see it."""
-    model(torch.randn(1, 3, 96, 96))[0].square().mean().backward()
-    torch.optim.AdamW([model.pos_embed], lr=0.1, fused=has_fused_optimizers('cpu')).step()
-
-
-CHANGES = {
-    'an optimizer step': _step,
-    'loading': lambda model: model.load_state_dict(
-        {k: v + 1 for k, v in model.state_dict().items()}
-    ),
-    'new storage': lambda model: setattr(model.pos_embed, 'data', model.pos_embed.data + 1),
-    # As mmengine's EMA hook does before a validation loop, unseen as well.
-    'a swap before validation': lambda model: model.pos_embed.data.add_(1) is model.eval(),
-}
-
-
-@pytest.mark.parametrize('change', CHANGES)
-def test_trained_positions_are_cached_while_they_stay(change, monkeypatch):
-    """Dense configs train them: a test at another size is to resize them once, not per image."""
-    resized = []
-    resize = vit_module.resize_pos_embed
-    monkeypatch.setattr(
-        vit_module, 'resize_pos_embed', lambda *args: resized.append(args) or resize(*args)
-    )
-    model = backbone(img_size=64, train_pos_embed=True)
-    images = torch.randn(1, 3, 96, 96)
-
-    def validate():
-        """Features of the model as it is, and how often positions were resized for them."""
-        resized.clear()
-        with torch.no_grad():
-            features = [model(images)[0] for _ in range(3)]
-        return features[-1], len(resized)
-
-    before, count = validate()
-    assert count == 1
-    CHANGES[change](model)
-    after, count = validate()
-    assert count == 1 and not torch.equal(after, before)
-    fresh = backbone(img_size=64, train_pos_embed=True)
-    fresh.load_state_dict(model.state_dict())
-    assert torch.equal(after, fresh.eval()(images)[0])
-
-
 def test_trained_positions_get_gradients_at_every_size():
     model = backbone(img_size=64, train_pos_embed=True)
     for side in (64, 96):
@@ -330,8 +278,42 @@ def test_autocast_keeps_the_values(dtype):
         (dict(window_size=4), 'no place for a class token'),
         (dict(inchannels=6), 'ViTBackbone has no argument inchannels: .*arch, .*in_channels, '),
         (dict(rel_pos_img_size=100), '100x100 is not divisible by patch_size=16'),
+        (dict(out_indices={1: 1}), r'out_indices=\{1: 1\}: give numbers of blocks'),
+        (dict(out_indices='1'), "out_indices='1': give numbers"),
+        (dict(out_indices=1.0), 'out_indices=1.0: give numbers'),
+        (dict(out_indices=(1.0, 2)), r'out_indices=\(1.0, 2\): give numbers'),
+        (dict(out_indices=()), 'out_indices is empty'),
+        (dict(img_size=64.0), 'img_size=64.0: give a whole number'),
+        (dict(img_size=(64, 64, 3)), r'img_size=\(64, 64, 3\): give one side, or \(height'),
+        (dict(img_size='64'), "img_size='64': give a whole number"),
+        (dict(rel_pos_img_size=64.0), 'rel_pos_img_size=64.0: give a whole number'),
+        (dict(patch_size=16.0), 'patch_size=16.0: give a whole number'),
+        (dict(window_size=4.0, with_cls_token=False), 'window_size=4.0: give a whole number'),
+        (dict(patch_size=0), 'patch_size=0: give a whole number, 1 or more'),
+        (dict(in_channels=3.0), 'in_channels=3.0: give a whole number'),
     ],
 )
 def test_wrong_settings_are_told(settings, message):
-    with pytest.raises(ValueError, match=message):
-        ViTBackbone(ARCH, img_size=64, **settings)
+    with pytest.raises(UserError, match=message):
+        ViTBackbone(ARCH, **dict(img_size=64) | settings)
+
+
+@pytest.mark.parametrize('img_size', [64, (64,), [64], (64, 64), numpy.int64(64)])
+def test_square_sizes_of_all_kinds(img_size):
+    """mmseg's backbones take (64,) too."""
+    assert ViTBackbone(ARCH, img_size=img_size).grid == (4, 4)
+
+
+@pytest.mark.parametrize('out_indices', [1, (0, 1), numpy.int64(1), range(2), {0, 1}, (-1,)])
+@pytest.mark.parametrize('final_norm', [False, True])
+def test_what_is_trained_gets_a_gradient(out_indices, final_norm):
+    """Else DistributedDataParallel stops at the second step."""
+    model = backbone(
+        img_size=64, out_indices=out_indices, final_norm=final_norm, train_pos_embed=True,
+        rel_pos_img_size=64, layer_scale_init=1.0,
+    ).train()  # fmt: skip
+    sum(level.square().mean() for level in model(torch.randn(1, 3, 64, 64))).backward()
+    unused = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    assert not unused
+    # And no more is frozen than must be.
+    assert all(p.requires_grad for p in model.blocks[: model.out_indices[-1] + 1].parameters())

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from mae_plugin.models.dense.window import window_partition, window_unpartition
+from mae_plugin.models.dense.window import (
+    cells_of_windows,
+    places_in_windows,
+    window_partition,
+    window_unpartition,
+)
 
 
 @pytest.mark.parametrize('grid', [(4, 6), (5, 7), (1, 2), (3, 3)])
@@ -19,6 +24,11 @@ def test_partition_and_back(grid, size):
                 cut = image[top : top + size, left : left + size]
                 window[: cut.shape[0], : cut.shape[1]] = cut
                 expected.append(window.reshape(-1, 3))
-    windows = window_partition(x, size)
-    assert torch.equal(windows, torch.stack(expected))
-    assert torch.equal(window_unpartition(windows, size, grid), x)
+    windows, tokens = torch.stack(expected), x.flatten(1, 2)
+    assert torch.equal(window_partition(tokens, size, grid), windows)
+    assert torch.equal(window_unpartition(windows, size, grid), tokens)
+    # By index, as exported programs do.
+    padded = torch.cat([tokens, torch.zeros(2, 1, 3)], dim=1)
+    cells = padded[:, cells_of_windows(size, grid)]
+    assert torch.equal(cells.reshape(windows.shape), windows)
+    assert torch.equal(cells[:, places_in_windows(size, grid)], tokens)

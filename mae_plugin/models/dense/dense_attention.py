@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mae_plugin.geometry import Grid
 from mae_plugin.models.block import Attention
-from mae_plugin.models.dense.rel_pos import attention_with_bias_matrix, attention_with_positions
+from mae_plugin.models.dense.rel_pos import attention_with_positions
 from mae_plugin.models.dense.window import window_partition, window_unpartition
 
 
@@ -18,16 +18,10 @@ class DenseAttention(nn.Module):
         window_size: Side of the windows, in tokens; 0 attends globally.
         rel_pos_grid: Grid (h, w) at which relative positions are made, zero-initialised; other
             grids get them resized. None for none.
-        explicit_bias: Materialise the logits and their bias, as eager implementations do: for
-            comparisons; slower and far larger.
     """
 
     def __init__(
-        self,
-        attn: Attention,
-        window_size: int = 0,
-        rel_pos_grid: Grid | None = None,
-        explicit_bias: bool = False,
+        self, attn: Attention, window_size: int = 0, rel_pos_grid: Grid | None = None
     ) -> None:
         super().__init__()
         self.num_heads = attn.num_heads
@@ -40,7 +34,6 @@ class DenseAttention(nn.Module):
             h, w = rel_pos_grid
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * h - 1, head_dims))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * w - 1, head_dims))
-        self._biased = attention_with_bias_matrix if explicit_bias else attention_with_positions
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Attend within each window, or globally.
@@ -57,17 +50,18 @@ class DenseAttention(nn.Module):
         size = self.window_size
         # Padding counts as tokens of value zero (ViTDet), whose projection is the bias: padded
         # before it is added, nothing is projected in vain.
-        qkv = window_partition(F.linear(x, self.qkv.weight).unflatten(1, grid), size)
+        qkv = window_partition(F.linear(x, self.qkv.weight), size, grid)
         if self.qkv.bias is not None:
             qkv = qkv + self.qkv.bias.to(qkv.dtype)
         windows = self._attend(qkv, (size, size))
-        return self.proj(window_unpartition(windows, size, grid).flatten(1, 2))
+        return self.proj(window_unpartition(windows, size, grid))
 
     def _attend(self, qkv: Tensor, grid: Grid) -> Tensor:
         """(B, N, 3·D) to (B, N, D)."""
-        q, k, v = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        b, n, _ = qkv.shape
+        q, k, v = qkv.reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         if self.rel_pos_h is None or self.rel_pos_w is None:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
-            out = self._biased(q, k, v, self.rel_pos_h, self.rel_pos_w, grid)
+            out = attention_with_positions(q, k, v, self.rel_pos_h, self.rel_pos_w, grid)
         return out.transpose(1, 2).flatten(2)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_plugin.geometry import Grid
+from mae_plugin.geometry import Grid, is_same_size
 
 
 def offset_table(rel_pos: Tensor, length: int) -> Tensor:
@@ -25,7 +25,7 @@ def offset_table(rel_pos: Tensor, length: int) -> Tensor:
     Returns:
         (n, n, d): at [q, k] the vector of the offset q - k.
     """
-    if rel_pos.shape[0] != 2 * length - 1:
+    if not is_same_size(rel_pos.shape[:1], [2 * length - 1]):
         resized = F.interpolate(rel_pos.T[None].float(), size=2 * length - 1, mode='linear')
         rel_pos = resized[0].T.to(rel_pos.dtype)
     coords = torch.arange(length, device=rel_pos.device)
@@ -76,26 +76,13 @@ def attention_with_positions(
         grid: (h, w).
 
     Returns:
-        (B, heads, P + h·w, d), equal to :func:`attention_with_bias_matrix`.
+        (B, heads, P + h·w, d).
     """
     dims = q.shape[3]
     biases = axis_biases(q, rel_pos_h, rel_pos_w, grid)
     codes = one_hot_coordinates(grid, q.shape[2] - grid[0] * grid[1], like=k)
     q = torch.cat([q * dims**-0.5, biases], dim=-1)
-    k = torch.cat([k, codes.expand(*k.shape[:2], -1, -1)], dim=-1)
+    k = torch.cat([k, codes.expand_as(biases)], dim=-1)
     # Kernels are fused only where q, k and v have the same width.
     v = F.pad(v, (0, biases.shape[3]))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dims]
-
-
-def attention_with_bias_matrix(
-    q: Tensor, k: Tensor, v: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: Grid
-) -> Tensor:
-    """The same, written out with the L x L logits: the reference, at full cost in memory."""
-    h, w = grid
-    prefix = q.shape[2] - h * w
-    rel_h, rel_w = axis_biases(q, rel_pos_h, rel_pos_w, grid)[:, :, prefix:].split(grid, dim=3)
-    bias = (rel_h[..., :, None] + rel_w[..., None, :]).flatten(3)
-    logits = q * q.shape[3] ** -0.5 @ k.transpose(2, 3)
-    logits = logits + F.pad(bias, (prefix, 0, prefix, 0))
-    return logits.softmax(dim=-1) @ v

@@ -1,24 +1,20 @@
 """The trunk as a backbone for dense prediction: detection and segmentation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
+from numbers import Integral
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from mmengine.utils import to_2tuple
 from torch import Tensor
 
-from mae_plugin.compat import is_compiling
-from mae_plugin.geometry import Grid, patch_grid
+from mae_plugin.errors import UserError
+from mae_plugin.geometry import Grid, ceil_div, image_size, patch_grid, whole_number
 from mae_plugin.models.block import run_block
 from mae_plugin.models.dense.dense_attention import DenseAttention
 from mae_plugin.models.freeze import freeze
 from mae_plugin.models.vit import ViT
 from mae_plugin.registry import MODELS
-
-# Multi-scale runs meet few grids; more than this many tables at a time are not kept.
-_MAX_CACHED_GRIDS = 16
 
 
 @MODELS.register_module()
@@ -32,19 +28,16 @@ class ViTBackbone(ViT):
         arch: As for ``ViT``.
         img_size: Image side, or (H, W), at which the position embeddings were pretrained.
         out_indices: Blocks whose outputs are returned, each as often as it is named; negative
-            ones count from the last.
+            ones count from the last. Blocks after the last of these are not run or trained.
         window_size: Side, in patches, of the windows in which blocks attend; 0 for none.
         global_attn_indexes: Blocks that attend globally in spite of ``window_size``.
         rel_pos_img_size: Image side, or (H, W), at which the decomposed relative positions of
             global blocks are made (windows have their own size); None for none.
-        explicit_bias: Compute relative positions with a materialised bias matrix: the reference
-            to test against.
         final_norm: Whether the last block's output is normalised.
-        kwargs: All else is ``ViT``'s. Position embeddings are resized once per grid and cached,
-            those that are trained (``train_pos_embed=True``) in evaluation without gradients.
+        kwargs: All else is ``ViT``'s.
 
     Raises:
-        ValueError: If an index names no block, windows meet a class token, or an argument is
+        UserError: If an index names no block, windows meet a class token, or an argument is
             unknown.
     """
 
@@ -56,70 +49,49 @@ class ViTBackbone(ViT):
         window_size: int = 0,
         global_attn_indexes: Sequence[int] = (),
         rel_pos_img_size: int | Grid | None = None,
-        explicit_bias: bool = False,
         final_norm: bool = False,
         **kwargs: Any,
     ) -> None:
         refuse_unknown(kwargs)
         super().__init__(arch, img_size, final_norm=final_norm, **kwargs)
+        if window_size:
+            window_size = whole_number('window_size', window_size)
         if window_size and self.cls_token is not None:
-            raise ValueError(
+            raise UserError(
                 f'window_size={window_size} leaves no place for a class token: set '
                 "with_cls_token=False (a checkpoint's is left out), or window_size=0"
             )
-        indices = [out_indices] if isinstance(out_indices, int) else out_indices
-        self.out_indices = self._block_indices('out_indices', indices)
+        self.out_indices = self._block_indices('out_indices', out_indices)
+        if not self.out_indices:
+            raise UserError('out_indices is empty: name one block or more, such as -1, the last')
         is_global = self._block_indices('global_attn_indexes', global_attn_indexes)
         rel_pos_grid = None
         if rel_pos_img_size is not None:
-            height, width = to_2tuple(rel_pos_img_size)
-            rel_pos_grid = patch_grid((height, width), self.patch_size)
+            size = image_size(rel_pos_img_size, 'rel_pos_img_size')
+            rel_pos_grid = patch_grid(size, self.patch_size)
         for index, block in enumerate(self.blocks):
-            size = 0 if index in is_global else window_size
-            grid = (size, size) if size and rel_pos_grid else rel_pos_grid
-            block.attn = DenseAttention(block.attn, size, grid, explicit_bias)
-        self._position_cache: dict[Grid, tuple[tuple, Tensor, Tensor]] = {}
+            side = 0 if index in is_global else window_size
+            grid = (side, side) if side and rel_pos_grid else rel_pos_grid
+            block.attn = DenseAttention(block.attn, side, grid)
         freeze(self, self.frozen_stages)
+        # DistributedDataParallel stops at trained parameters that get no gradient.
+        for part in self.blocks[self.out_indices[-1] + 1 :]:
+            part.requires_grad_(False)
+        if self.out_indices[-1] + 1 < self.num_layers:
+            self.norm.requires_grad_(False)
 
-    def _block_indices(self, name: str, indices: Sequence[int]) -> tuple[int, ...]:
+    def _block_indices(self, name: str, indices: int | Sequence[int]) -> tuple[int, ...]:
         """Non-negative, sorted indices of blocks."""
-        wrong = [i for i in indices if not -self.num_layers <= i < self.num_layers]
+        named = indices if isinstance(indices, Iterable) else (indices,)
+        if isinstance(named, (Mapping, str)) or not all(isinstance(i, Integral) for i in named):
+            raise UserError(f'{name}={indices!r}: give numbers of blocks, such as (3, 5, 7, 11)')
+        wrong = [i for i in named if not -self.num_layers <= i < self.num_layers]
         if wrong:
-            raise ValueError(
-                f'{name}={tuple(indices)}: {wrong} name no block of {self.num_layers}; give '
+            raise UserError(
+                f'{name}={tuple(named)}: {wrong} name no block of {self.num_layers}; give '
                 f'numbers from 0 to {self.num_layers - 1}, or negative ones from the last'
             )
-        return tuple(sorted(i % self.num_layers for i in indices))
-
-    def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
-        """As ``ViT.positions``; tables that need no gradient are cached by grid."""
-        table = self.pos_embed
-        is_trained = table.requires_grad and (self.training or torch.is_grad_enabled())
-        is_traced = is_compiling()
-        if is_trained and not is_traced:
-            # A step may follow, and fused optimizers leave the version as it is.
-            self._position_cache.clear()
-        uncached = is_trained or is_traced or table.is_inference()
-        if uncached or ids is not None or tuple(grid) == self.grid:
-            return super().positions(grid, ids)
-        # Loading and stepping change the version, moving the address.
-        state = (table.device, table.dtype, table.data_ptr(), table._version)
-        cached = self._position_cache.get(grid)
-        if cached is None or cached[0] != state:
-            if len(self._position_cache) >= _MAX_CACHED_GRIDS:
-                self._position_cache.clear()
-            # A table made in inference mode could not be used in training.
-            with torch.inference_mode(False), torch.no_grad():
-                # The old table is kept alive, so that no other can have its address.
-                cached = state, super().positions(grid), table.detach()
-            self._position_cache[grid] = cached
-        return cached[1]
-
-    def train(self, mode: bool = True) -> 'ViTBackbone':
-        """As usual; positions that were swapped behind the version's back are resized anew."""
-        self._position_cache.clear()
-        super().train(mode)
-        return self
+        return tuple(sorted(int(i) % self.num_layers for i in named))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Feature maps of the chosen blocks.
@@ -133,8 +105,9 @@ class ViTBackbone(ViT):
             misreads channels-last maps.
         """
         p = self.patch_size
-        images = F.pad(images, (0, -images.shape[3] % p, 0, -images.shape[2] % p))
-        grid = patch_grid(images.shape[-2:], p)
+        height, width = images.shape[2:]
+        grid = h, w = ceil_div(height, p), ceil_div(width, p)
+        images = F.pad(images, (0, w * p - width, 0, h * p - height))
         x = self.prepend_cls_token(self.patch_embed(images) + self.positions(grid))
         maps: list[Tensor] = []
         for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
@@ -151,13 +124,13 @@ def refuse_unknown(kwargs: dict[str, Any]) -> None:
     """Refuse what ``ViT`` does not take: its own error would name neither class nor choice.
 
     Raises:
-        ValueError: If there is such an argument; it names those that there are.
+        UserError: If there is such an argument; it names those that there are.
     """
     inherited = signature(ViT).parameters
     unknown = [name for name in kwargs if name not in inherited]
     if unknown:
         known = {*signature(ViTBackbone).parameters, *inherited} - {'kwargs'}
-        raise ValueError(
+        raise UserError(
             f'ViTBackbone has no argument {", ".join(unknown)}: choose from '
             f'{", ".join(sorted(known))}'
         )

@@ -1,9 +1,9 @@
 """ViTDet's backbone, forward and backward, against eager attention with a bias matrix.
 
 Windows of 14 patches, global attention in four blocks, decomposed relative positions. Against
-mmpretrain's ViTSAM, which materialises logits and biases, and against this project's own reference
-path, which does so too. Peak memory is that of the tensors alive at once during one step, beyond
-the parameters and their gradients. All have the same weights, and their outputs are compared.
+mmpretrain's ViTSAM, which materialises logits and biases. Peak memory is that of the tensors alive
+at once during one step, beyond the parameters and their gradients. All have the same weights, and
+their outputs are compared.
 """
 
 from __future__ import annotations
@@ -101,7 +101,6 @@ def _contestants(args: Namespace) -> dict[str, Callable]:
     found: dict[str, Callable] = {'mae_plugin': ours}
     if args.checkpointing:
         found['mae_plugin, recomputing'] = lambda: ours(use_checkpoint=True)
-    found['mae_plugin, bias matrix'] = lambda: ours(explicit_bias=True)
     if not args.no_peers:
 
         def vitsam():
