@@ -48,8 +48,8 @@ class ViT(BaseModule):
         frozen_stages: Blocks that are not trained, first to last; see
             :func:`~mae_plugin.models.freeze.frozen_parts`. -1 trains all.
         init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=FILE)`` loads any ViT or MAE
-            file through :mod:`mae_plugin.checkpoint`, loudly, and takes ``prefix``, ``trust`` and
-            ``drop_relative_position_bias`` as ``load_pretrained`` does.
+            file through :mod:`mae_plugin.checkpoint`, loudly, and takes ``prefix``, ``trust``,
+            ``num_heads`` and ``drop_relative_position_bias`` as ``load_pretrained`` does.
 
     Raises:
         ValueError: If ``arch`` is unknown, ``img_size`` does not fit ``patch_size``, or
