@@ -139,12 +139,14 @@ def test_a_config_tells_heads_and_statistics(tmp_path, vit):
     torch.save(dict(model=vit.state_dict()), tmp_path / 'official.pth')
     config = tmp_path / 'tiny.py'
     config.write_text(
-        f'model = dict(backbone=dict(arch={ARCH}), data_preprocessor=dict(mean=[7] * 3))'
+        f'model = dict(backbone=dict(arch={ARCH}),'
+        ' data_preprocessor=dict(mean=[7] * 3, std=[2] * 3))'
     )
     loaded, preprocessor = load_encoder(tmp_path / 'official.pth', config=config)
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(loaded(images), vit.eval()(images))
     assert preprocessor.mean.flatten().tolist() == [7] * 3
+    assert preprocessor.std.flatten().tolist() == [2] * 3
     with pytest.raises(ValueError, match=r"no config file 'typo\.py'"):
         load_encoder(tmp_path / 'official.pth', config='typo.py')
     config.write_text('lr = 1')
