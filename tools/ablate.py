@@ -34,6 +34,7 @@ from ablation.results import Results, Row, draw, markdown, write_csv  # noqa: E4
 from ablation.scales import SCALES, shrink  # noqa: E402
 
 from mae_plugin.cli.run_config import parse_value, set_data_root, user_errors  # noqa: E402
+from mae_plugin.errors import UserError  # noqa: E402
 
 TABLES = ROOT / 'configs/ablations'
 ONE_RUN = ROOT / 'tools/ablation/one_run.py'
@@ -96,7 +97,7 @@ def load_row(path: Path, args: argparse.Namespace) -> tuple[Row, dict]:
     """A row's label and its spec: the ``config`` and ``probe`` of all its runs.
 
     Raises:
-        ValueError: If an option is not KEY=VALUE.
+        UserError: If an option is not KEY=VALUE.
     """
     from mmengine.config import Config
 
@@ -110,7 +111,7 @@ def load_row(path: Path, args: argparse.Namespace) -> tuple[Row, dict]:
     for option in args.cfg_options:
         key, equals, value = option.partition('=')
         if not equals:
-            raise ValueError(f"--cfg-options '{option}' is not KEY=VALUE")
+            raise UserError(f"--cfg-options '{option}' is not KEY=VALUE")
         options[key] = parse_value(value)
     cfg = Config(config)
     cfg.merge_from_dict(options)
@@ -137,11 +138,11 @@ def load_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], dict[st
     Every table ends with the same row of random weights: what pretraining must beat.
 
     Raises:
-        ValueError: If the data is missing, or no row matches.
+        UserError: If the data is missing, or no row matches.
     """
     for split in ('train', 'val'):
         if not (Path(args.data_root) / split).is_dir():
-            raise ValueError(
+            raise UserError(
                 f'--data-root {args.data_root} has no folder {split}/ with one sub-folder for '
                 'each class; tools/make_class_folders.py composes a small one'
             )
@@ -154,7 +155,7 @@ def load_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], dict[st
                 rows.append(row)
                 specs[row.key] = spec
         if not rows:
-            raise ValueError(f'no row of table {table} matches --rows {" ".join(args.rows)}')
+            raise UserError(f'no row of table {table} matches --rows {" ".join(args.rows)}')
         tables[table] = rows
     _, spec = load_row(sorted((TABLES / 'mask-ratio').glob('*75.py'))[0], args)
     spec['config']['pretrain'] = False

@@ -7,6 +7,7 @@ Example:
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
 
         checkpoint = read_checkpoint(args.folder)
         if args.with_optimizer and 'optimizer' not in checkpoint:
-            raise ValueError(
+            raise UserError(
                 f"--with-optimizer: {args.folder} is DeepSpeed's, whose training state only "
                 'DeepSpeed can use'
             )

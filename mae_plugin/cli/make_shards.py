@@ -17,6 +17,8 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
+from mae_plugin.errors import UserError
+
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
     """Read the command line."""
@@ -48,7 +50,7 @@ def make_shards(
     """Write shards ``images-00000.tar ...``, ``index.npz`` and ``classes.txt`` to ``target``.
 
     Raises:
-        ValueError: If ``source`` has no images, ``per_shard`` is not positive, or ``target``
+        UserError: If ``source`` has no images, ``per_shard`` is not positive, or ``target``
             holds shards that were begun with other settings or images.
     """
     import numpy as np
@@ -58,7 +60,7 @@ def make_shards(
     from mae_plugin.datasets.shards.shard_index import ShardIndex
 
     if per_shard < 1:
-        raise ValueError(f'--per-shard {per_shard} must be at least 1')
+        raise UserError(f'--per-shard {per_shard} must be at least 1')
     images = ImageFolder(str(source), labels='auto' if labels else False, index_cache=False)
     settings = dict(
         source=str(source.resolve()),
@@ -134,7 +136,7 @@ def _check_settings(path: Path, settings: dict) -> None:
     begun = json.loads(path.read_text(encoding='utf-8'))
     changed = [f'{k}={begun.get(k)!r}' for k, v in settings.items() if begun.get(k) != v]
     if changed:
-        raise ValueError(
+        raise UserError(
             f'{path.parent} was begun with {", ".join(changed)}; go on with these, or choose '
             f'another folder'
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,7 +91,7 @@ def main() -> None:
         args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         for split in ('train', 'val'):
             if not (Path(args.data_root) / split).is_dir():
-                raise ValueError(f'--data-root {args.data_root} has no folder {split}/')
+                raise UserError(f'--data-root {args.data_root} has no folder {split}/')
         for number, path in enumerate(args.checkpoints):
             # What was loaded is told beside the table, not within it.
             with redirect_stdout(sys.stderr):

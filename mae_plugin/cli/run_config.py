@@ -1,6 +1,5 @@
 """What the command line changes in a run's config, and how its errors are told."""
 
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,11 @@ from mae_plugin.cli.class_folders import (
 )
 from mae_plugin.cli.data_root import LOADERS, set_data_root
 from mae_plugin.cli.data_roots import set_data_roots
-from mae_plugin.errors import UserError
+from mae_plugin.errors import UserError, user_words
 from mae_plugin.shipped import config_path
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-# Between the tracebacks of a chained error, and a frame of one, as Python prints them.
-_CHAIN = re.compile(r'\n\n(?:The above exception was|During handling of the above) .*\n\n')
-_FRAME = re.compile(r'^  File "(.+)", line \d+, in .+$', re.M)
 
 
 def parse_value(text: str) -> object:
@@ -131,61 +126,14 @@ def set_precision(cfg: 'Config', precision: str) -> None:
         wrapper.type = 'mae_plugin.OptimWrapper'
 
 
-def _own_error(error: BaseException | None) -> BaseException | None:
-    """The error that our own code raised on purpose, under what others wrapped around it.
-
-    mmengine's registry raises anew, with 'class `X` in path: ' before the message, once per level.
-    """
-    while error is not None and not _from_this_project(error):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _from_this_project(error: BaseException) -> bool:
-    traceback = error.__traceback__
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return traceback is not None and _is_ours(traceback.tb_frame.f_code.co_filename)
-
-
-def _is_ours(file: str) -> bool:
-    here = Path(__file__).resolve().parents[1]
-    return any(Path(file).resolve().is_relative_to(home) for home in (here, here.parent / 'tools'))
-
-
-def _words_from_worker(text: str) -> str | None:
-    """What our own code said in a data worker; None if this is no error of ours from there.
-
-    torch raises a worker's error anew in the main process, of the same type, with that process's
-    traceback as its text. The tracebacks of a chain come innermost first.
-    """
-    if not text.startswith('Caught '):
-        return None
-    for traceback in reversed(_CHAIN.split(text)):
-        frames = list(_FRAME.finditer(traceback))
-        if frames and _is_ours(frames[-1][1]):
-            # Quoted source is indented; the error's type and words are not.
-            words = re.search(r'^[\w.]+: (.*)', traceback[frames[-1].end() :], re.M | re.S)
-            return words[1].strip() if words else None
-    return None
-
-
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Tell an error of the user's input that our code raised in one line, and exit with status 2.
+    """Tell an error that the user can mend in one line, and exit with status 2.
 
-    It may come from a data worker. Errors of anyone else's code keep their traceback: they are
-    not the user's input.
+    It may come from a data worker. Every other error keeps its traceback.
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        # Importing the class would bring torch.
-        if isinstance(error, RuntimeError) and type(error).__name__ != 'TooManyBadImages':
-            raise
-        own_error = _own_error(error)
-        words = _words_from_worker(str(error)) if own_error is None else str(own_error)
-        if words is None:
-            raise
-        print(f'error: {words}', file=sys.stderr)
+    except UserError as error:
+        print(f'error: {user_words(error)}', file=sys.stderr)
         sys.exit(2)

@@ -11,6 +11,7 @@ import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mae_plugin.cli.run_config import add_common_arguments, load_config, user_errors
+from mae_plugin.errors import UserError
 
 
 def parse_args() -> Namespace:
@@ -39,10 +40,10 @@ def main() -> None:
         keep_torchvision_importable()
         cfg = load_config(args, ['test_dataloader'])
         if not cfg.get('test_dataloader'):
-            raise ValueError(f'{args.config} has no `test_dataloader`: nothing to evaluate')
+            raise UserError(f'{args.config} has no `test_dataloader`: nothing to evaluate')
         if args.tta:
             if not (cfg.get('tta_model') and cfg.get('tta_pipeline')):
-                raise ValueError(f'--tta: {args.config} has no `tta_model` and `tta_pipeline`')
+                raise UserError(f'--tta: {args.config} has no `tta_model` and `tta_pipeline`')
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
             cfg.model = dict(cfg.tta_model, module=cfg.model)
         build_runner(cfg, load_from=args.checkpoint).test()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,7 @@ def check_files(args: Namespace) -> None:
     """Refuse what could not be read or written, before any work.
 
     Raises:
-        ValueError: Naming the file.
+        UserError: Naming the file.
     """
     import cv2
 
@@ -117,9 +118,9 @@ def check_files(args: Namespace) -> None:
 
     missing = [path for path in args.images if not Path(path).is_file()]
     if missing:
-        raise ValueError(f'no image file {missing[0]!r}')
+        raise UserError(f'no image file {missing[0]!r}')
     if not cv2.haveImageWriter(str(args.out)):
-        raise ValueError(f'--out {args.out}: the name must end in .png, .jpg or the like')
+        raise UserError(f'--out {args.out}: the name must end in .png, .jpg or the like')
     if args.config:
         read_model_config(args.config)
 
@@ -211,7 +212,7 @@ def main() -> None:
         picture = enlarge(draw(args))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(args.out), picture[..., ::-1]):
-            raise ValueError(f'cannot write {args.out}: give another place with --out')
+            raise UserError(f'cannot write {args.out}: give another place with --out')
         columns = dict(
             reconstruction='original | masked | reconstruction | with the visible patches',
             attention='original | attention, mean over heads' + ' | each head' * bool(args.heads),

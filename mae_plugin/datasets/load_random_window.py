@@ -7,6 +7,7 @@ from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.datasets.crops import Box, resize
 from mae_plugin.datasets.decoding.nodata import MAX_SHARE
 from mae_plugin.datasets.decoding.raw_image import MissingDataError
+from mae_plugin.errors import UserError
 from mae_plugin.registry import TRANSFORMS
 
 
@@ -32,7 +33,7 @@ class LoadRandomWindow(CropLoader):
         kwargs: The rest of :class:`CropLoader`.
 
     Raises:
-        ValueError: If ``scale``, ``flip_prob``, ``max_nodata`` or ``attempts`` is out of range.
+        UserError: If ``scale``, ``flip_prob``, ``max_nodata`` or ``attempts`` is out of range.
     """
 
     windows = True
@@ -49,9 +50,9 @@ class LoadRandomWindow(CropLoader):
     ) -> None:
         super().__init__(size, **kwargs)
         if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'scale={scale} must be two rising positive numbers')
+            raise UserError(f'scale={scale} must be two rising positive numbers')
         if not (0 <= flip_prob <= 1 and 0 <= max_nodata <= 1 and attempts >= 1):
-            raise ValueError(
+            raise UserError(
                 f'flip_prob={flip_prob} and max_nodata={max_nodata} must lie in [0, 1], '
                 f'attempts={attempts} be at least 1'
             )

@@ -9,6 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from mae_plugin.compat import has_fused_optimizers
+from mae_plugin.errors import UserError
 from mae_plugin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # Leaf names of tables that are added to activations: they are no weights of a layer.
@@ -65,24 +66,24 @@ class ViTOptimWrapperConstructor:
               decay, ``decay_mult`` takes the place of the rule above.
 
     Raises:
-        ValueError: If an option is unknown, the optimizer has no ``lr``, or layer decay is asked
+        UserError: If an option is unknown, the optimizer has no ``lr``, or layer decay is asked
             for with a rate outside (0, 1] or of a model that has no backbone with a depth.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         if not isinstance(self.wrapper_cfg.get('optimizer'), dict):
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper={optim_wrapper_cfg} needs optimizer=dict(type=..., lr=...)'
             )
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
         if self.optimizer_cfg.get('lr') is None:
-            raise ValueError(f'optimizer={self.optimizer_cfg} needs an lr, which groups scale')
+            raise UserError(f'optimizer={self.optimizer_cfg} needs an lr, which groups scale')
 
         options = dict(paramwise_cfg or {})
         unknown = sorted(set(options) - set(_OPTIONS))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'paramwise_cfg has unknown options {unknown}; ViTOptimWrapperConstructor knows '
                 f'{", ".join(_OPTIONS)}'
             )
@@ -91,7 +92,7 @@ class ViTOptimWrapperConstructor:
         self.custom_keys: dict[str, dict] = options.get('custom_keys') or {}
         rate = self.layer_decay_rate
         if rate is not None and not 0 < rate <= 1:
-            raise ValueError(f'layer_decay_rate={rate} must be in (0, 1], or None for none')
+            raise UserError(f'layer_decay_rate={rate} must be in (0, 1], or None for none')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer of ``model`` (or of the model inside a DDP wrapper)."""
@@ -107,7 +108,7 @@ class ViTOptimWrapperConstructor:
         """Parameter groups of the trainable parameters, in the order of their first parameter.
 
         Raises:
-            ValueError: If nothing is trainable, or no module knows its layers' depths.
+            UserError: If nothing is trainable, or no module knows its layers' depths.
         """
         members = self.group_parameters(model)
         scales = [rule.lr_scale for rule in members]
@@ -122,11 +123,11 @@ class ViTOptimWrapperConstructor:
         """The trainable parameters by what distinguishes their groups.
 
         Raises:
-            ValueError: If nothing is trainable, or no module knows its layers' depths.
+            UserError: If nothing is trainable, or no module knows its layers' depths.
         """
         depth_of = _find_depths(model)
         if self.layer_decay_rate is not None and not depth_of:
-            raise ValueError(
+            raise UserError(
                 f'layer_decay_rate={self.layer_decay_rate}: no module of '
                 f'{type(model).__name__} has get_layer_depth(name, prefix); use a ViTBackbone, '
                 'or set layer_decay_rate=None'
@@ -137,7 +138,7 @@ class ViTOptimWrapperConstructor:
                 rule = self._rule(name, param, depth_of)
                 members.setdefault(rule, []).append(param)
         if not members:
-            raise ValueError(
+            raise UserError(
                 f'{type(model).__name__} has no trainable parameter: check frozen_stages'
             )
         return members

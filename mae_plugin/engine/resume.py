@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, find_damage
+from mae_plugin.errors import MissingFileError, UserError
 
 # How long a network disk may take to show one machine what another has written, in seconds.
 _DISK_LAG = 60
@@ -53,12 +54,12 @@ def agree_on_resume(resume: str, cfg: Config) -> str | None:
     seen = all_gather_object((socket.gethostname(), _appears(Path(found))))
     blind = sorted({host for host, sees in seen if not sees})
     if blind:
-        raise ValueError(
+        raise UserError(
             f'rank 0 resumes from {found}, which {", ".join(blind)} cannot see: put the work dir '
             'on a disk that all machines share'
         )
     if Path(found).is_dir() and not cfg.get('strategy'):
-        raise ValueError(
+        raise UserError(
             f'{found} is sharded: train with strategy=dict(type="mae_plugin.FSDPStrategy") and '
             'runner_type="FlexibleRunner", or make one file of it with '
             'tools/gather_checkpoint.py --with-optimizer'
@@ -164,7 +165,7 @@ def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:
         The path, or None if the run has no checkpoint yet.
 
     Raises:
-        ValueError: There are checkpoints and none of them is whole; says why for each.
+        UserError: There are checkpoints and none of them is whole; says why for each.
     """
     folders = [Path(work_dir)]
     pointer = Path(work_dir) / 'last_checkpoint'
@@ -190,7 +191,7 @@ def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:
         _say(f'passing over a damaged checkpoint: {path}: {damage}; taking the one before')
         damaged.append(f'{path}: {damage}')
     if damaged:
-        raise ValueError(
+        raise UserError(
             f'no checkpoint in {work_dir} is whole: '
             + '; '.join(damaged)
             + '. Move them away to start anew, or give a good one: --resume PATH'
@@ -211,7 +212,7 @@ def resolve_resume(resume: str, work_dir: str | Path, trust: bool = False) -> st
 
     Raises:
         FileNotFoundError: PATH does not exist.
-        ValueError: PATH is damaged or holds no training state.
+        UserError: PATH is damaged or holds no training state.
     """
     if resume == 'auto':
         found = find_resumable(work_dir, trust)
@@ -220,11 +221,11 @@ def resolve_resume(resume: str, work_dir: str | Path, trust: bool = False) -> st
         return found
     path = Path(resume).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f'--resume {path}: no such checkpoint; --resume auto finds one')
+        raise MissingFileError(f'--resume {path}: no such checkpoint; --resume auto finds one')
     if damage := _damage(path):
-        raise ValueError(f'--resume {path}: {damage}; --resume auto takes a whole one')
+        raise UserError(f'--resume {path}: {damage}; --resume auto takes a whole one')
     if _progress(path, trust) is None:
-        raise ValueError(
+        raise UserError(
             f'--resume {path}: it holds no optimizer state, so a run cannot go on from it; start '
             'one from its weights with --cfg-options load_from=...'
         )
@@ -261,7 +262,7 @@ def _progress(path: Path, trust: bool) -> tuple[int, int] | None:
     """(iteration, epoch) of a checkpoint, None if it has no training state."""
     files = _files(path)
     if not files:
-        raise ValueError('an empty folder')
+        raise UserError('an empty folder')
     content = safe_load(files[0], trust=trust, mmap=True)
     meta = content.get('meta')
     if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in content:

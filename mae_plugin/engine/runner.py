@@ -7,7 +7,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mae_plugin.checkpoint.safe_load import use_safe_loading
-from mae_plugin.errors import UserError
+from mae_plugin.errors import MissingFileError, UserError
 
 from .accumulation import check_accumulation, scale_for_accumulation
 from .batch_choice import BatchRequest, choose_batch
@@ -50,14 +50,14 @@ def build_runner(
 
     Raises:
         FileNotFoundError: There is no file ``pretrained`` or ``resume``.
-        ValueError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, no
+        UserError: If ``resume`` or ``pretrained`` cannot be used, warm-up outlasts training, no
             batch fits, or the images do not fit the model.
     """
     if resume and pretrained:
         raise UserError('--resume goes on with a run, --pretrained starts one: give one of them')
     if pretrained and '://' not in pretrained and not Path(pretrained).expanduser().exists():
         # Here, not after the data and the model are built.
-        raise FileNotFoundError(f'--pretrained {pretrained}: no such file, check the path')
+        raise MissingFileError(f'--pretrained {pretrained}: no such file, check the path')
     check_host(cfg.get('default_scope'))
     check_schedule(cfg)
     hand_on_image_shape(cfg)

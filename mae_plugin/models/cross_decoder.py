@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, sincos_pos_embed
 from mae_plugin.registry import MODELS
 
@@ -19,13 +20,13 @@ class CrossAttention(nn.Module):
         num_heads: Heads; must divide D.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``embed_dims``.
+        UserError: If ``num_heads`` does not divide ``embed_dims``.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         if embed_dims % num_heads:
-            raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
+            raise UserError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.num_heads = num_heads
         self.q = nn.Linear(embed_dims, embed_dims)
         self.kv = nn.Linear(embed_dims, embed_dims * 2)
@@ -65,7 +66,7 @@ class CrossAttentionDecoder(BaseModule):
         use_checkpoint: Recompute activations in the backward pass.
 
     Raises:
-        ValueError: If ``depth`` or ``in_layers`` is below 1.
+        UserError: If ``depth`` or ``in_layers`` is below 1.
     """
 
     predicts_independently = True
@@ -85,9 +86,9 @@ class CrossAttentionDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if depth < 1:
-            raise ValueError(f'decoder depth={depth}: needs at least one block')
+            raise UserError(f'decoder depth={depth}: needs at least one block')
         if in_layers < 1:
-            raise ValueError(f'in_layers={in_layers}: needs at least the last of the encoder')
+            raise UserError(f'in_layers={in_layers}: needs at least the last of the encoder')
         self.in_layers = in_layers
         self.embed_dims = embed_dims
         self.grid = patch_grid(image_size(img_size), patch_size)

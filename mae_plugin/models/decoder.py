@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, sincos_pos_embed
 from mae_plugin.registry import MODELS
 
@@ -30,7 +31,7 @@ class MAEDecoder(BaseModule):
         use_checkpoint: Recompute activations in the backward pass.
 
     Raises:
-        ValueError: If ``depth`` is below 1.
+        UserError: If ``depth`` is below 1.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class MAEDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if depth < 1:
-            raise ValueError(f'decoder depth={depth}: needs at least one block')
+            raise UserError(f'decoder depth={depth}: needs at least one block')
         self.embed_dims = embed_dims
         self.grid = patch_grid(image_size(img_size), patch_size)
         self.use_checkpoint = use_checkpoint

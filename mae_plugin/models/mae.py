@@ -13,6 +13,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mae_plugin.compat import require_torch
+from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import unpatchify
 from mae_plugin.registry import MODELS
@@ -61,7 +62,7 @@ class MAE(BaseModel):
         data_preprocessor: Config of the preprocessor that normalises on the device.
 
     Raises:
-        ValueError: If parts do not fit each other.
+        UserError: If parts do not fit each other.
         UserError: If ``compile`` is asked of a torch older than 2.4.
     """
 
@@ -87,7 +88,7 @@ class MAE(BaseModel):
             data_preprocessor and build_part(data_preprocessor, in_channels=channels), init_cfg
         )
         if loss_on not in ('masked', 'all'):
-            raise ValueError(f"loss_on='{loss_on}': choose 'masked' (paper) or 'all'")
+            raise UserError(f"loss_on='{loss_on}': choose 'masked' (paper) or 'all'")
         self.backbone = encoder
         img_size = tuple(side * encoder.patch_size for side in encoder.grid)
         self.decoder = build_part(
@@ -136,7 +137,7 @@ class MAE(BaseModel):
             'predict': one data element for each image, see :meth:`predict`.
 
         Raises:
-            ValueError: If ``mode`` is unknown.
+            UserError: If ``mode`` is unknown.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples)
@@ -144,7 +145,7 @@ class MAE(BaseModel):
             return self.extract_feat(inputs)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
-        raise ValueError(f"mode='{mode}': choose 'loss', 'tensor' or 'predict'")
+        raise UserError(f"mode='{mode}': choose 'loss', 'tensor' or 'predict'")
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Encoder tokens (B, 1 + L, D) of whole images (B, C, H, W), for hosts' tools."""
@@ -171,7 +172,7 @@ class MAE(BaseModel):
             Scalar.
 
         Raises:
-            ValueError: If there is nothing to predict.
+            UserError: If there is nothing to predict.
         """
         tokens = self.encode(inputs, ids_keep, ids_masked)
         features, ids = self.decode(inputs, tokens, ids_keep, ids_masked)
@@ -217,7 +218,7 @@ class MAE(BaseModel):
             [ids_keep, ids_masked].
 
         Raises:
-            ValueError: If the decoder gives features of other than the patches asked for.
+            UserError: If the decoder gives features of other than the patches asked for.
         """
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         everything = everything or self.loss_on == 'all'
@@ -229,7 +230,7 @@ class MAE(BaseModel):
             ids_keep, ids_masked = ids_all, ids_masked[:, :0]
         features = self.decoder(tokens, ids_keep, ids_masked, grid, ids.shape[1])
         if features.shape[:2] != ids.shape:
-            raise ValueError(
+            raise UserError(
                 f'{type(self.decoder).__name__} gave features of shape {tuple(features.shape)} '
                 f'where {tuple(ids.shape)} (images, patches to predict) were asked for'
             )
@@ -242,7 +243,7 @@ class MAE(BaseModel):
         """Reconstruct normalised images (B, C, H, W), visible patches included.
 
         Raises:
-            ValueError: If no patch is masked, unless the model was trained for that.
+            UserError: If no patch is masked, unless the model was trained for that.
         """
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
         ids_keep, ids_masked = self.mask(inputs, data_samples)

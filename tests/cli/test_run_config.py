@@ -110,7 +110,7 @@ def raise_under_another():
     try:
         raise_ours()
     except ValueError as error:
-        raise ValueError(f'class `RandomMasking` in x.py: {error}')  # noqa: B904
+        raise type(error)(f'class `RandomMasking` in x.py: {error}')  # noqa: B904
 
 
 def raise_with_pythons_own_beneath():

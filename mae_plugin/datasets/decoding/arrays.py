@@ -12,6 +12,7 @@ import tifffile
 from mae_plugin.datasets.decoding.pictures import open_picture, pillow_opens
 from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 from mae_plugin.datasets.decoding.tiff_windows import Window, tiff_window
+from mae_plugin.errors import UserError
 
 _ALPHA = ((1,), (2,))  # a TIFF's "extra samples": associated and unassociated alpha
 
@@ -59,7 +60,7 @@ def _npy_in(data: bytes) -> np.ndarray:
     }
     shape, fortran_order, dtype = readers[version](file)
     if dtype.hasobject:
-        raise ValueError('an array of objects')
+        raise UserError('an array of objects')
     order: Literal['C', 'F'] = 'F' if fortran_order else 'C'
     return np.ndarray(shape, dtype, data, offset=file.tell(), order=order)
 

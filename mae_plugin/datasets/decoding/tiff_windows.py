@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from mae_plugin.errors import UserError
 from mae_plugin.files import open_to_read, read_at
 
 Window = Callable[[int, int, int, int], np.ndarray]
@@ -122,7 +123,7 @@ class _Segments:
             return self.empty
         data = read_at(file, int(counts[index]), int(offsets[index]))
         if len(data) < counts[index]:
-            raise ValueError('it ends before the data of its last tiles')
+            raise UserError('it ends before the data of its last tiles')
         jpeg = {} if tables is None and self.header is None else dict(jpegtables=tables)
         if self.header is not None:
             jpeg['jpegheader'] = self.header

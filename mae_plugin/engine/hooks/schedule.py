@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import BaseOptimWrapper, LinearParamScheduler, OptimWrapperDict
 from mmengine.runner import Runner
 
+from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS
 
 
@@ -26,7 +27,7 @@ class ScheduleHook(Hook):
         """Look at the schedulers that were built, and at the batch.
 
         Raises:
-            ValueError: A warm-up is over before it has left its start.
+            UserError: A warm-up is over before it has left its start.
         """
         _warn_of_repeats(runner)
         _tell_scaling(runner)
@@ -40,7 +41,7 @@ class ScheduleHook(Hook):
             ):
                 unit = 'epoch' if scheduler.by_epoch else 'iteration'
                 name = f'param_scheduler.{index}'
-                raise ValueError(
+                raise UserError(
                     f'{name}, a {type(scheduler).__name__} (warm-up), lasts one {unit}, and an '
                     f'epoch {len(runner.train_dataloader)} iterations: the learning rate would '
                     f'stay at {scheduler.start_factor:g} of its value. Lower '

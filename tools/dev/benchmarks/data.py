@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mae_plugin.errors import UserError
+
 from .report import Report, Stat, add_common_arguments, alternate, describe, number, set_threads
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def main(args: Namespace) -> None:
     """Measure and report.
 
     Raises:
-        ValueError: If ``--size`` is no size, a number is not positive, or no image has so many
+        UserError: If ``--size`` is no size, a number is not positive, or no image has so many
             channels.
     """
     import cv2
@@ -65,7 +67,7 @@ def main(args: Namespace) -> None:
     from . import data_contestants as contestants
 
     if len(args.size) > 2 or min(*args.size, args.channels, args.images) < 1:
-        raise ValueError(
+        raise UserError(
             f'--size {" ".join(map(str, args.size))} --channels {args.channels} --images '
             f'{args.images}: numbers must be positive, and --size one or two (height, width)'
         )

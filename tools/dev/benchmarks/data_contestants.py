@@ -15,6 +15,7 @@ from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.randomness import sample_key, sample_rng
 from mae_plugin.datasets.transforms import LoadRandomResizedCrop
+from mae_plugin.errors import UserError
 
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket', 'retina', 'immunohistochemistry')
 
@@ -78,7 +79,7 @@ def readable(paths: Sequence[str], channels: int) -> list[str]:
     """The images that have so many channels; a benchmark names the others and goes on.
 
     Raises:
-        ValueError: If there is none.
+        UserError: If there is none.
     """
     good = []
     for path in paths:
@@ -89,7 +90,7 @@ def readable(paths: Sequence[str], channels: int) -> list[str]:
         else:
             good.append(path)
     if not good:
-        raise ValueError(
+        raise UserError(
             f'none of {len(paths)} images can be used with --channels {channels}: see above, and '
             f'give yours with --data-root'
         )

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mae_plugin.errors import UserError
+
 Value = TypeVar('Value')
 
 
@@ -37,13 +39,13 @@ class Stat:
         values: The measurements, at least one.
 
     Raises:
-        ValueError: If there is none.
+        UserError: If there is none.
     """
 
     def __init__(self, values: Iterable[float]) -> None:
         self.values = sorted(values)
         if not self.values:
-            raise ValueError('no measurement to summarise: use at least one round')
+            raise UserError('no measurement to summarise: use at least one round')
 
     @property
     def median(self) -> float:
