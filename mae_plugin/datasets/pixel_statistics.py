@@ -85,7 +85,7 @@ def _boxes(height: int, width: int, whole: bool, path: str) -> Iterator[Box]:
 def _values(image: ImageSource, stored: np.ndarray, fill: str) -> tuple[np.ndarray, np.ndarray]:
     """Values that training sees, float64 (H, W, C), and which of them are none of a fill."""
     mark = image.mark if image.mark is not None else (float(fill) if fill else None)
-    missing: np.ndarray = np.zeros((1, 1, 1), bool)
+    missing: Any = np.zeros((1, 1, 1), bool)
     if mark is not None:
         missing = image.missing(stored, mark)
     if stored.dtype.kind == 'f':
