@@ -131,7 +131,8 @@ def replacements(source: str) -> list[str]:
                 while isinstance(root, ast.Attribute):
                     root = root.value
                 is_attribute = isinstance(leaf, ast.Attribute) and isinstance(root, ast.Name)
-                if is_attribute and root.id in foreign:
+                # The command hands its sub-commands their command line: the process is its own.
+                if is_attribute and root.id in foreign and ast.unparse(leaf) != 'sys.argv':
                     found.append(ast.unparse(node))
     return found
 
