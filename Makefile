@@ -1,5 +1,6 @@
 # make demo   environment and a first pretraining run, with pictures (minutes, no GPU needed)
 # make test   environment with mmcv's compiled operators, and the whole test suite
+# make test-fast  what needs neither compiled operators nor a long run, in minutes
 # make lint   ruff, mypy, and the layers of the package (import-linter)
 # make clean  remove what was made here (environment, demo data and run)
 #
@@ -32,7 +33,7 @@ DEMO_PICTURE := $(DEMO_DIR)/reconstruction.png
 WORKERS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-env test test-env lint lint-env clean
+.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -51,6 +52,13 @@ demo: demo-env
 
 test-env:
 	$(SETUP) test
+
+# What needs neither mmcv's operators nor a long run.
+test-fast-env:
+	$(SETUP) fast
+
+test-fast: test-fast-env
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
 test: test-env
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)

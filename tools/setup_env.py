@@ -1,9 +1,9 @@
-"""Set up the project's environment in ``.venv``: ``python tools/setup_env.py demo|lint|test``.
+"""Set up the environment in ``.venv``: ``python tools/setup_env.py demo|lint|fast|test``.
 
-``make demo``, ``make lint`` and ``make test`` call this first. It needs nothing but Python. Each
-step leaves a stamp that holds what the step was; a re-run skips the steps whose stamp still says
-the same, and does again the one that was interrupted or whose content has changed. The three
-environments are one: ``test`` adds to ``lint``, which adds to ``demo``.
+The Makefile's ``demo``, ``lint``, ``test-fast`` and ``test`` call this first. It needs nothing but
+Python. Each step leaves a stamp that holds what the step was; a re-run skips the steps whose stamp
+still says the same, and does again the one that was interrupted or whose content has changed. The
+environments are one: ``test`` adds to ``fast``, that to ``lint``, and that to ``demo``.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ LINT = (
         _pip('ruff==0.17.6', 'mypy==2.4.1', 'import-linter==2.17'),
     ),
 )
-TEST = (
+FAST = (
     Step(
         'hosts',
         'mmdet, mmseg, mmpretrain, torchvision',
@@ -108,12 +108,14 @@ TEST = (
         _pip(
             *('einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'mat4py', 'modelindex'),
             *('ninja', 'onnx', 'onnxruntime', 'packaging', 'prettytable', 'psutil'),
-            *('pycocotools', 'pytest>=8'),
+            *('pycocotools', 'pydicom', 'pytest>=8'),
             *('pytest-xdist', 'regex', 'scikit-learn', 'scipy', 'setuptools>=77', 'shapely'),
             *('six', 'tensorboard', 'terminaltables', 'timm>=1', 'tqdm'),
-            *('transformers>=4.53,<5', 'webdataset', 'wheel'),
+            *('transformers>=4.53,<5', 'webdataset', 'wheel', 'zarr'),
         ),
     ),
+)
+TEST = (
     Step(
         'mmcv-ops',
         'mmcv with compiled operators (compiled once, some minutes)',
@@ -123,7 +125,12 @@ TEST = (
         built_for=TORCH,
     ),
 )
-ENVIRONMENTS = {'demo': DEMO, 'lint': DEMO + LINT, 'test': DEMO + LINT + TEST}
+ENVIRONMENTS = {
+    'demo': DEMO,
+    'lint': DEMO + LINT,
+    'fast': DEMO + LINT + FAST,
+    'test': DEMO + LINT + FAST + TEST,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,13 +1,12 @@
 """DICOM by its own rescale and window, against the formulas of the standard (PS3.3 C.11)."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
 from mae_plugin.datasets.decoding.header import read_header
 from mae_plugin.datasets.decoding.raw_image import BadImageError
-
-pydicom = pytest.importorskip('pydicom')
 
 
 def write(path, stored: np.ndarray, **fields) -> None:

@@ -136,7 +136,8 @@ def test_windows_are_upright(tmp_path, kind, orientation):
 
 @pytest.mark.parametrize('layout', ['CHW', 'HWC', 'TCHW', 'HW', 'ome'])
 def test_zarr(tmp_path, layout):
-    zarr = pytest.importorskip('zarr')
+    import zarr
+
     pixels = pixels_of(1 if layout == 'HW' else 6, np.uint16)
     first = np.moveaxis(pixels, -1, 0)
     stored = dict(HWC=pixels, HW=pixels[..., 0], TCHW=first[None], CHW=first, ome=first)[layout]

@@ -84,8 +84,9 @@ def test_an_interrupted_replacing_step_voids_the_replaced_one(tools, venv: Path)
 
 def test_each_environment_contains_the_smaller_one(tools) -> None:
     setup_env, _ = tools
-    demo, lint, test = (setup_env.ENVIRONMENTS[name] for name in ('demo', 'lint', 'test'))
-    assert set(demo) < set(lint) < set(test)
+    names = ('demo', 'lint', 'fast', 'test')
+    demo, lint, fast, test = (set(setup_env.ENVIRONMENTS[name]) for name in names)
+    assert demo < lint < fast < test
     assert len({step.name for step in test}) == len(test)
     for step in test:
         step.content()
