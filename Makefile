@@ -2,6 +2,7 @@
 # make test   environment with mmcv's compiled operators, and the whole test suite
 # make test-fast  what needs neither compiled operators nor a long run, in minutes
 # make lint   ruff, mypy, and the layers of the package (import-linter)
+# make gpu-dry  what can be known of a GPU without one: tools/dev/gpu/README.md (Python 3.12, 5 GB)
 # make clean  remove what was made here (environment, demo data and run)
 #
 # Each can be run again: what is done is skipped, what was interrupted goes on.
@@ -33,7 +34,7 @@ DEMO_PICTURE := $(DEMO_DIR)/reconstruction.png
 WORKERS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env clean
+.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env gpu-dry clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -72,5 +73,8 @@ lint: lint-env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+gpu-dry:
+	@tools/dev/gpu_dry.sh
+
 clean:
-	rm -rf .venv data/demo $(DEMO_DIR) build *.egg-info
+	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) build *.egg-info

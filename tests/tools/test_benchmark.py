@@ -25,7 +25,7 @@ from mae_plugin.models.masking import split_by_noise
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize('script', ['train.py', 'test.py', 'dev/benchmark.py'])
+@pytest.mark.parametrize('script', ['train.py', 'test.py', 'dev/benchmark.py', 'dev/gpu_check.py'])
 def test_help_imports_no_torch(script):
     code = (
         'import runpy, sys\n'

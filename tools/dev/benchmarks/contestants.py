@@ -40,7 +40,8 @@ class Options:
     decoder_depth: int = 8
     device: str = 'cpu'
     amp: bool = False
-    compile: bool = False
+    compile: bool | dict = False
+    patch_size: int = 16
 
 
 class Contestant:
@@ -106,17 +107,19 @@ def ours(options: Options, decoder: str = 'mae') -> Contestant:
     from mae_plugin.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
     cfg = Config.fromfile(ROOT / CONFIGS[decoder])
-    cfg.model.backbone.update(arch=options.arch, img_size=options.img_size)
+    shape = dict(img_size=options.img_size, patch_size=options.patch_size)
+    cfg.model.backbone.update(arch=options.arch, **shape)
     cfg.model.decoder.update(
-        in_dims=ARCHS[options.arch].embed_dims,
-        img_size=options.img_size,
-        depth=options.decoder_depth,
+        in_dims=ARCHS[options.arch].embed_dims, depth=options.decoder_depth, **shape
     )
+    cfg.model.head.target.patch_size = options.patch_size
     if decoder == 'cross':
         cfg.model.decoder.in_layers = ARCHS[options.arch].num_layers
     cfg.model.compile = options.compile
-    model = MODELS.build(cfg.model)
-    model.init_weights()
+    # Drawn where they stay: a CPU takes seconds for ViT-H.
+    with torch.device(options.device):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
     model.to(options.device).train()
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
         dict(
@@ -141,12 +144,15 @@ def mmpretrain_mae(options: Options) -> Contestant:
     arch = dict(
         embed_dims=width, num_layers=depth, num_heads=heads, feedforward_channels=4 * width
     )
-    cfg.model.backbone.update(arch=arch, img_size=options.img_size)
+    patch_size = options.patch_size
+    cfg.model.backbone.update(arch=arch, img_size=options.img_size, patch_size=patch_size)
     cfg.model.neck.update(
         embed_dim=width,
         decoder_depth=options.decoder_depth,
-        num_patches=(options.img_size // 16) ** 2,
+        num_patches=(options.img_size // patch_size) ** 2,
+        patch_size=patch_size,
     )
+    cfg.model.head.patch_size = patch_size
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.to(options.device).train()
@@ -170,11 +176,12 @@ def hugging_face(options: Options) -> Contestant:
     width, depth, heads, _ = ARCHS[options.arch]
     config = ViTMAEConfig(
         hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
-        intermediate_size=4 * width, image_size=options.img_size, layer_norm_eps=1e-6,
-        decoder_num_hidden_layers=options.decoder_depth, norm_pix_loss=True,
+        intermediate_size=4 * width, image_size=options.img_size, patch_size=options.patch_size,
+        decoder_num_hidden_layers=options.decoder_depth, norm_pix_loss=True, layer_norm_eps=1e-6,
         attn_implementation='sdpa',
     )  # fmt: skip
-    model: nn.Module = ViTMAEForPreTraining(config)
+    with torch.device(options.device):
+        model: nn.Module = ViTMAEForPreTraining(config)
     model.to(options.device).train()
     fused = 'fused' in str(TrainingArguments.__dataclass_fields__['optim'].default)
     optimizer = torch.optim.AdamW(_two_groups(model), lr=1e-4, betas=(0.9, 0.95), fused=fused)
@@ -185,9 +192,13 @@ def official(options: Options) -> Contestant:
     """The official algorithm on today's timm, with the official optimizer."""
     from .official_mae import OfficialMAE
 
-    model = OfficialMAE(
-        *ARCHS[options.arch][:3], img_size=options.img_size, decoder_depth=options.decoder_depth
-    )
+    with torch.device(options.device):
+        model = OfficialMAE(
+            *ARCHS[options.arch][:3],
+            img_size=options.img_size,
+            patch_size=options.patch_size,
+            decoder_depth=options.decoder_depth,
+        )
     model = model.to(options.device).train()
     optimizer = torch.optim.AdamW(_two_groups(model), lr=1e-4, betas=(0.9, 0.95))
     return Contestant(model, model, optimizer, options)
