@@ -28,7 +28,7 @@ try:
     {statement}
     told = dict(gpu='torch' in sys.modules and sys.modules['torch'].cuda.is_available())
 except Exception as error:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = str(error).strip().splitlines() or [repr(error)]
     told = dict(missing=getattr(error, 'name', None) if isinstance(error, ModuleNotFoundError)
                 else None, text=lines[-1])
 print('\\n' + json.dumps(told))

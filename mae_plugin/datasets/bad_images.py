@@ -91,7 +91,7 @@ class BadImages:
             TooManyBadImages: If that is one too many.
         """
         self._row()[_BAD] += 1
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = ' '.join(str(error).split()) or repr(error)
         self._log(os.fsencode(path).replace(b'\n', b'\\n'), reason)
         seen, bad = self.counts()
         if bad >= self.min_count and bad > self.max_share * seen:

@@ -108,14 +108,16 @@ def write_peer(scratch: Path) -> list[str]:
 
 def _answer(load, argument) -> str:
     """What loading an image does, in a few words."""
+    from mae_plugin.datasets.bad_images import TooManyBadImages
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             load(argument)
+    except TooManyBadImages:
+        return 'counted, listed, replaced'
     except Exception as error:
-        if type(error).__name__ == 'TooManyBadImages':
-            return 'counted, listed, replaced'
-        return f'the run dies: {type(error).__name__}'
+        return f'the run dies: {type(error).__qualname__}'
     return '**served as a good image**'
 
 

@@ -46,7 +46,7 @@ def read_header(path: str) -> Header:
     try:
         return _read(path)
     except Exception as error:  # each parser stumbles in its own way
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = ' '.join(str(error).split()) or repr(error)
         kind = os.path.splitext(path)[1].lstrip('.').upper() or 'file'
         return Header(kind, 0, 0, 0, '', reason=reason)
 

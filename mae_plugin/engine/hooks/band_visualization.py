@@ -92,9 +92,7 @@ class BandVisualizationHook(Hook):
                 step=step,
             )
         except Exception as error:
-            runner.logger.warning(
-                f'no picture of {sample.img_path}: {type(error).__name__}: {error}'
-            )
+            runner.logger.warning(f'no picture of {sample.img_path}: {error!r}')
 
     def _picture(self, path: str, decoding: dict) -> np.ndarray:
         """(H, W, 3) uint8, RGB."""

@@ -124,9 +124,7 @@ class MonitorHook(Hook):
         try:
             self._evaluate(runner)
         except Exception as error:
-            runner.logger.warning(
-                f'no evaluation after epoch {runner.epoch + 1}: {type(error).__name__}: {error}'
-            )
+            runner.logger.warning(f'no evaluation after epoch {runner.epoch + 1}: {error!r}')
 
     def _evaluate(self, runner: Runner) -> None:
         began = time.perf_counter()
@@ -160,6 +158,6 @@ class MonitorHook(Hook):
         except ValueError as error:  # too short a run to have logged anything
             runner.logger.info(f'no report: {error}')
         except Exception as error:
-            runner.logger.warning(f'no report of the run: {type(error).__name__}: {error}')
+            runner.logger.warning(f'no report of the run: {error!r}')
         else:
             runner.logger.info(f'Report of the run: {path}')

@@ -68,9 +68,7 @@ class ReconstructionHook(Hook):
         try:
             self._draw(runner)
         except Exception as error:
-            runner.logger.warning(
-                f'no picture after epoch {runner.epoch + 1}: {type(error).__name__}: {error}'
-            )
+            runner.logger.warning(f'no picture after epoch {runner.epoch + 1}: {error!r}')
 
     def _draw(self, runner: Runner) -> None:
         with whole_model(runner.model) as model:
