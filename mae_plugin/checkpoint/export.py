@@ -25,7 +25,7 @@ _CLASSIFIER = ('neck.fc_norm.', 'head.fc.')
 _POOLS = {'layer': 'avg', 'batch': 'cls', None: 'cls'}
 
 
-class Target(NamedTuple):
+class Layout(NamedTuple):
     """One layout to write.
 
     Attributes:
@@ -60,25 +60,25 @@ _MMPRETRAIN_CLASSIFIERS: dict[str | None, dict[str, str]] = {
     'batch': formats.MMPRETRAIN_PROBE,
     None: formats.MMPRETRAIN_HEAD,
 }
-TARGETS = {
-    'official': Target(
+LAYOUTS = {
+    'official': Layout(
         formats.OFFICIAL,
         decoder=formats.OFFICIAL_DECODER,
         classifiers=_OFFICIAL_CLASSIFIERS,
         wrapper='model',
     ),
-    'timm': Target(
+    'timm': Layout(
         formats.OFFICIAL,
         ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma'),
         classifiers={'layer': formats.OFFICIAL_HEAD, None: formats.OFFICIAL_HEAD},
     ),
-    'huggingface': Target(
+    'huggingface': Layout(
         formats.HF,
         decoder=formats.HF_DECODER,
         encoder_prefix='vit.',
         classifiers={None: {'classifier': 'head.fc'}},
     ),
-    'mmpretrain': Target(
+    'mmpretrain': Layout(
         formats.MMPRETRAIN,
         ('layers.{}.attn.gamma1.weight', 'layers.{}.ffn.gamma2.weight'),
         formats.MMPRETRAIN_DECODER,
@@ -88,8 +88,8 @@ TARGETS = {
         wrapper='state_dict',
     ),
     # mmseg's backbones strip no prefix: bare keys. The first is its VisionTransformer.
-    'mmseg': Target(formats.MMSEG, wrapper='state_dict'),
-    'mmseg-mae': Target(
+    'mmseg': Layout(formats.MMSEG, wrapper='state_dict'),
+    'mmseg-mae': Layout(
         formats.MMPRETRAIN, ('layers.{}.gamma_1', 'layers.{}.gamma_2'), wrapper='state_dict'
     ),
 }
@@ -102,7 +102,7 @@ def export_checkpoint(
 
     Args:
         content: What ``safe_load`` returned, or a state dict.
-        to: A key of :data:`TARGETS`.
+        to: A key of :data:`LAYOUTS`.
         part: 'encoder', with a classifier's norm and head where the peer has a place for them; or
             'full' for encoder and decoder.
         prefix: What precedes the encoder's keys in the file; found when None.
@@ -113,30 +113,30 @@ def export_checkpoint(
     Raises:
         UserError: If the file holds no ViT, or the peer cannot represent what it holds.
     """
-    if to not in TARGETS or part not in ('encoder', 'full'):
+    if to not in LAYOUTS or part not in ('encoder', 'full'):
         raise UserError(
-            f"to='{to}', part='{part}': choose `to` from {', '.join(TARGETS)} and `part` from "
+            f"to='{to}', part='{part}': choose `to` from {', '.join(LAYOUTS)} and `part` from "
             'encoder, full'
         )
-    target = TARGETS[to]
+    layout = LAYOUTS[to]
     found = recognise(content, prefix)
     encoder = dict(found.encoder)
     _drop_relative_positions(encoder, to)
-    table = {ours: theirs for theirs, ours in target.encoder.items()}
-    if target.layer_scale is None:
+    table = {ours: theirs for theirs, ours in layout.encoder.items()}
+    if layout.layer_scale is None:
         fold_layer_scale(encoder)
     else:
-        table |= {f'blocks.{{}}.gamma_{i}': key for i, key in enumerate(target.layer_scale, 1)}
+        table |= {f'blocks.{{}}.gamma_{i}': key for i, key in enumerate(layout.layer_scale, 1)}
         if to == 'mmseg-mae':
             _add_unit_layer_scale(encoder)
-    classifier = _export_classifier(found, target)
+    classifier = _export_classifier(found, layout)
     is_alone = part == 'encoder' and not any(
         name.startswith('head.') for name in classifier.values()
     )
-    exported = _rename(encoder, table, target.prefix if is_alone else target.encoder_prefix)
+    exported = _rename(encoder, table, layout.prefix if is_alone else layout.encoder_prefix)
     exported |= {theirs: found.rest[ours] for theirs, ours in classifier.items()}
     if part == 'full':
-        exported |= _export_decoder(found.rest, target, to)
+        exported |= _export_decoder(found.rest, layout, to)
     known = {*classifier.values()}
     left_out = [k for k in found.rest if k not in known and not k.startswith(_DECODER)]
     if left_out:
@@ -146,7 +146,7 @@ def export_checkpoint(
     return exported
 
 
-def _export_classifier(found: Recognised, target: Target) -> dict[str, str]:
+def _export_classifier(found: Recognised, layout: Layout) -> dict[str, str]:
     """The peer's names of what a classifier has behind the encoder, and ours; empty for no place.
 
     A head that was trained on another pooling than the peer's would be another classifier there.
@@ -156,11 +156,11 @@ def _export_classifier(found: Recognised, target: Target) -> dict[str, str]:
     if any(name.startswith('neck.fc_norm.') for name in names):
         norm = 'batch' if 'neck.fc_norm.running_mean' in names else 'layer'
     pool = found.facts.pool
-    if norm not in target.classifiers or (
+    if norm not in layout.classifiers or (
         pool is not None and not pool.is_assumed and pool.value != _POOLS[norm]
     ):
         return {}
-    table = {ours: theirs for theirs, ours in target.classifiers[norm].items()}
+    table = {ours: theirs for theirs, ours in layout.classifiers[norm].items()}
     renamed = {lookup(name, table): name for name in names}
     return {theirs: ours for theirs, ours in renamed.items() if theirs is not None}
 
@@ -179,7 +179,7 @@ def write_export(path: str | Path, tensors: Mapping[str, Tensor], to: str) -> No
 
         atomic_write(path, save(tensors, metadata={'format': 'pt'}))
     elif path.suffix in ('.pth', '.pt', '.bin'):
-        wrapper = TARGETS[to].wrapper
+        wrapper = LAYOUTS[to].wrapper
         buffer = io.BytesIO()
         torch.save(tensors if wrapper is None else {wrapper: tensors}, buffer)
         atomic_write(path, buffer.getbuffer())
@@ -207,13 +207,13 @@ def _rename(state: Mapping[str, Tensor], table: dict[str, str], prefix: str) -> 
     return renamed
 
 
-def _export_decoder(rest: Mapping[str, Tensor], target: Target, to: str) -> dict[str, Tensor]:
-    if target.decoder is None:
+def _export_decoder(rest: Mapping[str, Tensor], layout: Layout, to: str) -> dict[str, Tensor]:
+    if layout.decoder is None:
         raise UserError(f"{to} has no MAE decoder: export part='encoder'")
     decoder = {k: v for k, v in rest.items() if k.startswith(_DECODER)}
     if not decoder:
         raise UserError("the file has no MAE decoder: export part='encoder'")
-    return _rename(decoder, {ours: theirs for theirs, ours in target.decoder.items()}, '')
+    return _rename(decoder, {ours: theirs for theirs, ours in layout.decoder.items()}, '')
 
 
 def _drop_relative_positions(encoder: dict[str, Tensor], to: str) -> None:

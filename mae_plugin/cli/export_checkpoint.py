@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mae_plugin.checkpoint import TARGETS, export_checkpoint, read_checkpoint, write_export
+from mae_plugin.checkpoint import LAYOUTS, export_checkpoint, read_checkpoint, write_export
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('file', metavar='FILE', help='.pth, .safetensors, .pkl or an address')
-    parser.add_argument('--to', required=True, choices=list(TARGETS), help='layout to write')
+    parser.add_argument('--to', required=True, choices=list(LAYOUTS), help='layout to write')
     parser.add_argument(
         '--part',
         default='encoder',

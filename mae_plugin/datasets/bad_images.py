@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch.utils.data import get_worker_info
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.errors import UserError
 from mae_plugin.files import locked
 

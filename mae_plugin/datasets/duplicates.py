@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mae_plugin.datasets.decoding.decode import ImageSource
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 _SIDE, _KEPT, _THUMB = 32, 8, 16
 MAX_BITS = 12  # of 63 that may differ

@@ -9,7 +9,7 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.registry import TRANSFORMS
 

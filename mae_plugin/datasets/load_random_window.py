@@ -5,8 +5,8 @@ import numpy as np
 from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.datasets.crops import Box, resize
+from mae_plugin.datasets.decoding.encoded_image import MissingDataError
 from mae_plugin.datasets.decoding.nodata import MAX_SHARE
-from mae_plugin.datasets.decoding.raw_image import MissingDataError
 from mae_plugin.errors import UserError
 from mae_plugin.registry import TRANSFORMS
 

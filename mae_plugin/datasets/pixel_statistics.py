@@ -7,8 +7,8 @@ import numpy as np
 
 from mae_plugin.datasets.crops import Box
 from mae_plugin.datasets.decoding.decode import ImageSource
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.decoding.nodata import is_usable
-from mae_plugin.datasets.decoding.raw_image import BadImageError
 
 BLOCK = 1024  # pixels; large images are read in squares of this side
 _BLOCKS = 16  # of a large image that are sampled

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 
-def takes_part(model: nn.Module) -> bool:
+def inspects_model(model: nn.Module) -> bool:
     """Whether this process looks: rank 0 does, and all do where each holds a part of the model."""
     return is_main_process() or isinstance(model, FullyShardedDataParallel)
 

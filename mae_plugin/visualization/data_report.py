@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from mae_plugin.datasets.decoding.decode import ImageSource
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 from .charts import histogram
 

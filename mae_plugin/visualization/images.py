@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_plugin.datasets.decoding.decode import ImageSource
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.transforms import LoadFixedCrop
 from mae_plugin.errors import UserError
 from mae_plugin.models.vit import ViT

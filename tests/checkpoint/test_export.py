@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 
-from mae_plugin.checkpoint import TARGETS, export_checkpoint, load_pretrained, write_export
+from mae_plugin.checkpoint import LAYOUTS, export_checkpoint, load_pretrained, write_export
 from mae_plugin.models import TokenPool, ViTBackbone
 
 from . import peers
@@ -21,7 +21,7 @@ def check(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-@pytest.mark.parametrize('to', TARGETS)
+@pytest.mark.parametrize('to', LAYOUTS)
 @torch.no_grad()
 def test_round_trip_of_the_encoder(to, suffix, tmp_path):
     source = peers.randomise(vit(layer_scale_init=0.1))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mae_plugin.datasets import LoadImage, LoadRandomResizedCrop, LoadRandomWindow
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.errors import UserError
 
 

@@ -11,7 +11,7 @@ from photos import encode, photo
 from PIL import Image, ImageOps
 
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 LOSSLESS = ('PNG', 'BMP', 'TIFF', 'WEBP', 'PPM')
 OPTIONS = {'WEBP': dict(lossless=True, exact=True)}

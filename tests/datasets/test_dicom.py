@@ -5,8 +5,8 @@ import pydicom
 import pytest
 
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.decoding.header import read_header
-from mae_plugin.datasets.decoding.raw_image import BadImageError
 
 
 def write(path, stored: np.ndarray, **fields) -> None:

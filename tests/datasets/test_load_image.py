@@ -13,7 +13,7 @@ from photos import encode, photo
 from PIL import Image
 
 from mae_plugin.datasets.decoding.decode import decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.load_image import LoadImage
 
 

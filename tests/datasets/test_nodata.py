@@ -9,7 +9,7 @@ from photos import encode, photo
 
 from mae_plugin.datasets import LoadImage, LoadRandomResizedCrop, LoadResizeCenterCrop
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 
 def tiff(pixels: np.ndarray, nodata: str | None = None, **options) -> bytes:

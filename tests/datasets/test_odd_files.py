@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from mae_plugin.datasets.decoding.decode import ImageSource
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'AVIF', 'NPY')
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mae_plugin.datasets import LoadRandomResizedCrop, LoadResizeCenterCrop
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 
 def grow(data: bytes, height: int, width: int) -> bytes:

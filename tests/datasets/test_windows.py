@@ -16,8 +16,8 @@ from PIL import Image
 
 from mae_plugin.datasets import LoadRandomWindow
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, MissingDataError
 from mae_plugin.datasets.decoding.header import read_header
-from mae_plugin.datasets.decoding.raw_image import BadImageError, MissingDataError
 
 HEIGHT, WIDTH = 83, 131
 SEGMENTS = [dict(tile=(16, 32)), dict(tile=(48, 16)), dict(rowsperstrip=7), dict()]

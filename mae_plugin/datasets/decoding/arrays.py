@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 import tifffile
 
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.datasets.decoding.pictures import open_picture, pillow_opens
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 from mae_plugin.datasets.decoding.tiff_windows import Window, tiff_window
 from mae_plugin.errors import UserError
 
 _ALPHA = ((1,), (2,))  # a TIFF's "extra samples": associated and unassociated alpha
 
 
-def open_npy(source: str | bytes, channels: int | None) -> RawImage:
+def open_npy(source: str | bytes, channels: int | None) -> EncodedImage:
     """Open a ``.npy`` array without unpickling; a path is mapped, so a crop reads only itself.
 
     Args:
@@ -44,7 +44,7 @@ def open_npy(source: str | bytes, channels: int | None) -> RawImage:
     elif channels not in (None, array.shape[2]) and array.shape[0] == channels:
         array = array.transpose(1, 2, 0)
     height, width, bands = array.shape
-    return RawImage(
+    return EncodedImage(
         height, width, bands, lambda *_: array, itemsize=0, picture=False, alpha=False,
         window=lambda top, left, h, w: array[top : top + h, left : left + w],
     )  # fmt: skip
@@ -65,7 +65,7 @@ def _npy_in(data: bytes) -> np.ndarray:
     return np.ndarray(shape, dtype, data, offset=file.tell(), order=order)
 
 
-def open_tiff(source: str | bytes) -> RawImage:
+def open_tiff(source: str | bytes) -> EncodedImage:
     """Open a TIFF: the pictures that Pillow reads whole through it, all else through tifffile.
 
     The bands may be samples of one page or pages of one series, of any depth. The last of them
@@ -125,7 +125,7 @@ def open_tiff(source: str | bytes) -> RawImage:
         return pixels[..., None] if band_axis is None else np.moveaxis(pixels, band_axis, -1)
 
     bands = math.prod(shape) // (height * width)
-    return RawImage(
+    return EncodedImage(
         height, width, bands, read, itemsize, orientation, picture=bands <= 4, alpha=alpha,
         white=(1 << bits) - 1 if 8 < bits < 16 else 65535, nodata=nodata,
         window=None if window is None else _guarded(window),

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import features
 
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.datasets.decoding.pictures import open_picture, pillow_header
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 
 _AVIF = (b'avif', b'avis')
 _HEIC = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
@@ -15,7 +15,7 @@ def is_brand_box(data: bytes) -> bool:
     return data[4:8] == b'ftyp' and data[8:12] in _AVIF + _HEIC
 
 
-def open_avif(data: bytes) -> RawImage:
+def open_avif(data: bytes) -> EncodedImage:
     """Read the header of an AVIF; more than 8 bits come with all of them.
 
     Raises:
@@ -33,7 +33,7 @@ def open_avif(data: bytes) -> RawImage:
     if bits == 8:
         return open_picture(data)
     image = pillow_header(data)
-    return RawImage(
+    return EncodedImage(
         image.height, image.width, 4, lambda *_: _read(data), 2,
         orientation=image.getexif().get(274, 1), white=(1 << bits) - 1,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 
 
 def match_channels(

@@ -31,9 +31,9 @@ import numpy as np
 
 from mae_plugin.datasets.decoding.channels import match_channels
 from mae_plugin.datasets.decoding.depth import to_eight_bits
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.decoding.nodata import MAX_SHARE, NoData, refuse_unusable
 from mae_plugin.datasets.decoding.open_image import open_image
-from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.errors import UserError
 
 MAX_BYTES = 1 << 28  # 89 megapixels of RGB, the limit at which Pillow warns

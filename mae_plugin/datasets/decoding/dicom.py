@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.errors import UserError
 
 
@@ -14,7 +14,7 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b'DICM'
 
 
-def open_dicom(data: bytes, keep_depth: bool | None) -> RawImage:
+def open_dicom(data: bytes, keep_depth: bool | None) -> EncodedImage:
     """Read the header of a DICOM image.
 
     Grey ones get their rescale (slope and intercept: Hounsfield units in CT), and MONOCHROME1 is
@@ -48,7 +48,7 @@ def open_dicom(data: bytes, keep_depth: bool | None) -> RawImage:
     grey = samples == 1 and str(file.get('PhotometricInterpretation')).startswith('MONOCHROME')
     keeps = grey and keep_depth is True
     nodata = float(padding) * slope + intercept if keeps and padding is not None else None
-    return RawImage(
+    return EncodedImage(
         height, width, 1 if grey else 3, lambda *_: _read(file, keeps, slope, intercept),
         itemsize=4 if grey else max(1, bits // 8), picture=not keeps, alpha=False, nodata=nodata,
     )  # fmt: skip

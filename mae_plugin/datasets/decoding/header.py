@@ -10,8 +10,8 @@ from PIL import Image
 from mae_plugin.datasets.decoding.arrays import open_npy
 from mae_plugin.datasets.decoding.avif import is_brand_box, open_avif
 from mae_plugin.datasets.decoding.dicom import is_dicom
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.decoding.open_image import TIFF_MAGIC
-from mae_plugin.datasets.decoding.raw_image import BadImageError
 from mae_plugin.datasets.decoding.zarr_arrays import is_zarr, open_zarr
 
 _CHANNELS = {'1': 1, 'L': 1, 'I': 1, 'F': 1, 'LA': 2, 'La': 2, 'RGBA': 4, 'RGBa': 4, 'PA': 4}

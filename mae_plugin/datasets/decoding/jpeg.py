@@ -3,13 +3,17 @@
 import numpy as np
 import simplejpeg
 
+from mae_plugin.datasets.decoding.encoded_image import (
+    BadImageError,
+    EncodedImage,
+    tiff_orientation,
+)
 from mae_plugin.datasets.decoding.pictures import open_picture
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage, tiff_orientation
 
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # markers of a frame of several scans
 
 
-def open_jpeg(data: bytes) -> RawImage:
+def open_jpeg(data: bytes) -> EncodedImage:
     """Read a JPEG's header; CMYK ones go to Pillow, which knows Adobe's inverted inks.
 
     Raises:
@@ -26,7 +30,7 @@ def open_jpeg(data: bytes) -> RawImage:
     def read(scale: int, grey: bool) -> np.ndarray:
         return decode_jpeg(data, height, width, grey or colorspace == 'Gray', scale)
 
-    return RawImage(
+    return EncodedImage(
         height=height,
         width=width,
         channels=1 if colorspace == 'Gray' else 3,

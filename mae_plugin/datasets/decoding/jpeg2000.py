@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.datasets.decoding.pictures import open_picture
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 
 MAGIC = (b'\x00\x00\x00\x0cjP  \r\n\x87\n', b'\xff\x4f\xff\x51')  # a file, a bare codestream
 _SIZE_MARKER = b'\xff\x4f\xff\x51'  # start of codestream, then its size
 
 
-def open_jpeg2000(data: bytes) -> RawImage:
+def open_jpeg2000(data: bytes) -> EncodedImage:
     """Read the header of a JPEG 2000 file: grey, colours or any bands, to 16 bits.
 
     Raises:
@@ -29,7 +29,7 @@ def open_jpeg2000(data: bytes) -> RawImage:
         return open_picture(data)
     if bits > 16:
         raise BadImageError(f'JPEG 2000 of {bits} bits is not read; save it as TIFF')
-    return RawImage(
+    return EncodedImage(
         height=number(8, 4) - number(16, 4),
         width=number(4, 4) - number(12, 4),
         channels=bands,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.raw_image import MissingDataError
+from mae_plugin.datasets.decoding.encoded_image import MissingDataError
 
 MAX_SHARE = 0.5  # of values without data
 MAX_VALUE = 1e18  # the square of it, which the loss takes, is still a float32

@@ -6,11 +6,11 @@ import os
 from mae_plugin.datasets.decoding.arrays import open_npy, open_tiff
 from mae_plugin.datasets.decoding.avif import is_brand_box, open_avif
 from mae_plugin.datasets.decoding.dicom import is_dicom, open_dicom
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.datasets.decoding.jpeg import open_jpeg
 from mae_plugin.datasets.decoding.jpeg2000 import MAGIC as JPEG2000_MAGIC
 from mae_plugin.datasets.decoding.jpeg2000 import open_jpeg2000
 from mae_plugin.datasets.decoding.pictures import open_picture, open_png
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
 from mae_plugin.datasets.decoding.zarr_arrays import is_zarr, open_zarr
 
 TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
@@ -21,7 +21,7 @@ def open_image(
     channels: int | None,
     keep_depth: bool | None,
     windows: bool,
-) -> RawImage:
+) -> EncodedImage:
     """Read the header of a file, whose format its first bytes tell.
 
     Args:
@@ -69,6 +69,6 @@ def open_image(
 
 
 @functools.lru_cache(maxsize=8)
-def _tiff_header(path: str, size: int, mtime: int) -> RawImage:
+def _tiff_header(path: str, size: int, mtime: int) -> EncodedImage:
     """A slide's header, kept for its next windows: it lists a hundred thousand tiles."""
     return open_tiff(path)

@@ -8,13 +8,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage, tiff_orientation
+from mae_plugin.datasets.decoding.encoded_image import (
+    BadImageError,
+    EncodedImage,
+    tiff_orientation,
+)
 
 # "P5 width height maxval" of a PGM or PPM, with comments between.
 _NETPBM = re.compile(rb'P[56]' + rb'(?:\s|#[^\n]*\n)+(\d+)' * 3)
 
 
-def open_png(data: bytes) -> RawImage:
+def open_png(data: bytes) -> EncodedImage:
     """Read a PNG's header and check the checksum of every chunk, which no decoder here does.
 
     Raises:
@@ -38,7 +42,7 @@ def open_png(data: bytes) -> RawImage:
     deep = data[24] == 16
     if transparent and not deep:  # OpenCV overlooks a grey picture's transparent colour
         return open_picture(data)
-    return RawImage(
+    return EncodedImage(
         height=int.from_bytes(data[20:24], 'big'),
         width=int.from_bytes(data[16:20], 'big'),
         channels=4,
@@ -48,7 +52,7 @@ def open_png(data: bytes) -> RawImage:
     )
 
 
-def open_picture(data: bytes) -> RawImage:
+def open_picture(data: bytes) -> EncodedImage:
     """Read the header of any format that Pillow knows; the first frame of an animation counts.
 
     Raises:
@@ -60,17 +64,17 @@ def open_picture(data: bytes) -> RawImage:
         bands = 3 if data.startswith(b'P6') else 1
         if len(data) <= netpbm.end() + 2 * height * width * bands:
             raise BadImageError('truncated PNM')
-        return RawImage(height, width, bands, lambda *_: _opencv(data, 'PNM'), 2, white=white)
+        return EncodedImage(height, width, bands, lambda *_: _opencv(data, 'PNM'), 2, white=white)
     image = pillow_header(data)
     orientation = image.getexif().get(274, 1)
     width, height = image.size
     if image.format == 'WEBP' and not getattr(image, 'is_animated', False):
         # OpenCV takes half of Pillow's time.
-        return RawImage(height, width, 4, lambda *_: _opencv(data, 'WebP'), 1, orientation)
+        return EncodedImage(height, width, 4, lambda *_: _opencv(data, 'WebP'), 1, orientation)
     # Pillow turns the picture itself, and a TIFF's header already shows the turned size.
     if orientation >= 5 and image.format != 'TIFF':
         height, width = width, height
-    return RawImage(height, width, 4, lambda *_: _pillow(image))
+    return EncodedImage(height, width, 4, lambda *_: _pillow(image))
 
 
 def pillow_header(data: bytes) -> Image.Image:

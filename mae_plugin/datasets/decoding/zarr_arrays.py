@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_plugin.datasets.decoding.raw_image import BadImageError, RawImage
+from mae_plugin.datasets.decoding.encoded_image import BadImageError, EncodedImage
 from mae_plugin.errors import UserError
 
 _METADATA = ('zarr.json', '.zarray', '.zgroup', '.zattrs')
@@ -18,7 +18,7 @@ def is_zarr(path: str) -> bool:
     return any(os.path.isfile(os.path.join(path, name)) for name in _METADATA)
 
 
-def open_zarr(path: str, channels: int | None) -> RawImage:
+def open_zarr(path: str, channels: int | None) -> EncodedImage:
     """Open a Zarr array, or of a group the finest level (OME-Zarr) or the only array.
 
     Leading axes of length 1 are dropped. Of three axes, the bands are the one that is ``channels``
@@ -62,7 +62,7 @@ def open_zarr(path: str, channels: int | None) -> RawImage:
         pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
         return np.moveaxis(pixels, 0, -1) if first else pixels.reshape(*pixels.shape[:2], -1)
 
-    return RawImage(
+    return EncodedImage(
         height, width, bands, lambda *_: window(0, 0, height, width), dtype.itemsize,
         picture=False, alpha=False, window=window,
     )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mae_plugin.datasets.cache import digest
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.errors import UserError
 from mae_plugin.files import locked, open_to_read, read_at
 

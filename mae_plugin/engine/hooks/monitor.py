@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mae_plugin.datasets.decoding_options import decoding_options
-from mae_plugin.engine.whole_model import takes_part, whole_model
+from mae_plugin.engine.whole_model import inspects_model, whole_model
 from mae_plugin.errors import UserError
 from mae_plugin.evaluation.features import (
     Features,
@@ -96,7 +96,7 @@ class MonitorHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the labelled images."""
         self.started, self.spent = time.perf_counter(), 0.0
-        if self.folders is None or not takes_part(runner.model):
+        if self.folders is None or not inspects_model(runner.model):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         rows, columns = model.backbone.grid
@@ -119,7 +119,7 @@ class MonitorHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Evaluate, every ``interval`` epochs and after the last."""
         due = self.is_last_train_epoch(runner) or self.every_n_epochs(runner, self.interval)
-        if self.folders is None or not due or not takes_part(runner.model):
+        if self.folders is None or not due or not inspects_model(runner.model):
             return
         try:
             self._evaluate(runner)

@@ -5,7 +5,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mae_plugin.engine.whole_model import takes_part, whole_model
+from mae_plugin.engine.whole_model import inspects_model, whole_model
 from mae_plugin.registry import DATASETS, HOOKS
 from mae_plugin.visualization.reconstruction import enlarge, reconstruction_panels
 
@@ -44,7 +44,7 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Load the images once."""
-        if not takes_part(runner.model):
+        if not inspects_model(runner.model):
             return
         dataset = runner.train_dataloader.dataset
         if self.dataset is not None:
@@ -63,7 +63,7 @@ class ReconstructionHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw at every ``interval`` epochs and at the last."""
         due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
-        if not due or not takes_part(runner.model):
+        if not due or not inspects_model(runner.model):
             return
         try:
             self._draw(runner)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mae_plugin.datasets.decoding.decode import ImageSource, decode
-from mae_plugin.datasets.decoding.raw_image import BadImageError
+from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.packing import PackInputs
 from mae_plugin.datasets.randomness import sample_key, sample_rng
 from mae_plugin.datasets.transforms import LoadRandomResizedCrop

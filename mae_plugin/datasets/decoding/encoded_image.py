@@ -20,7 +20,7 @@ class MissingDataError(BadImageError):
 
 
 @dataclass
-class RawImage:
+class EncodedImage:
     """Header and reader of one image.
 
     Attributes:
