@@ -10,6 +10,7 @@ from torch import nn
 
 from mae_plugin.compat import has_fused_optimizers
 from mae_plugin.errors import UserError
+from mae_plugin.models.token_pool import check_neck
 from mae_plugin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # Leaf names of tables that are added to activations: they are no weights of a layer.
@@ -96,6 +97,7 @@ class ViTOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer of ``model`` (or of the model inside a DDP wrapper)."""
+        check_neck(model)
         groups = self.param_groups(model)
         config = dict(self.optimizer_cfg, params=groups)
         if config.get('fused') and not has_fused_optimizers(groups[0]['params'][0].device.type):

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from mae_plugin.checkpoint.safe_load import use_safe_loading
 from mae_plugin.errors import MissingFileError, UserError
+from mae_plugin.models.token_pool import check_neck
 
 from .accumulation import check_accumulation, scale_for_accumulation
 from .batch_choice import BatchRequest, choose_batch
@@ -89,6 +90,7 @@ def build_runner(
 
     is_flexible = 'runner_type' in cfg
     runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
+    check_neck(runner.model)
     if cfg.load_from:
         # Strategies that shard load in their own way.
         fit = not (cfg.get('resume') or is_flexible)

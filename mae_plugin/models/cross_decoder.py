@@ -118,8 +118,8 @@ class CrossAttentionDecoder(BaseModule):
     def forward(
         self,
         tokens: Tensor | list[Tensor],
-        ids_tokens: Tensor,
-        ids_unseen: Tensor,
+        ids_keep: Tensor,
+        ids_masked: Tensor,
         grid: Grid,
         num_predict: int | None = None,
     ) -> Tensor:
@@ -128,10 +128,10 @@ class CrossAttentionDecoder(BaseModule):
         Args:
             tokens: (B, P + K, D) from the encoder, P prefix tokens first; a list of these, from
                 its last ``in_layers`` blocks, where that is above 1.
-            ids_tokens: (B, K) raster positions of the others.
-            ids_unseen: (B, M) positions of the masked patches.
+            ids_keep: (B, K) raster positions of the others.
+            ids_masked: (B, M) positions of the masked patches.
             grid: Patch grid (h, w).
-            num_predict: How many of the last patches of [ids_tokens, ids_unseen] to predict; all
+            num_predict: How many of the last patches of [ids_keep, ids_masked] to predict; all
                 K + M when None. A visible patch is asked for as a masked one is, by the mask
                 token at its position: trained only with ``loss_on='all'``, and else what the
                 model extrapolates.
@@ -140,14 +140,14 @@ class CrossAttentionDecoder(BaseModule):
             Features (B, num_predict, embed_dims) of these patches, in that order.
         """
         layers = [tokens] if isinstance(tokens, Tensor) else tokens
-        num_prefix = layers[-1].shape[1] - ids_tokens.shape[1]
+        num_prefix = layers[-1].shape[1] - ids_keep.shape[1]
         table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
-        places = F.pad(1 + ids_tokens, (num_prefix, 0))  # prefix tokens have row 0
+        places = F.pad(1 + ids_keep, (num_prefix, 0))  # prefix tokens have row 0
         visible = self.norm_visible(self.embed(self._mixtures(layers)) + table[places])
 
-        ids = ids_unseen
+        ids = ids_masked
         if num_predict != ids.shape[1]:
-            ids = torch.cat([ids_tokens, ids_unseen], dim=1)
+            ids = torch.cat([ids_keep, ids_masked], dim=1)
             ids = ids[:, ids.shape[1] - (num_predict or ids.shape[1]) :]
         x = self.mask_token + table[1 + ids]
         each = [visible] * len(self.blocks) if self.mix is None else visible.unbind()

@@ -72,8 +72,8 @@ class MAEDecoder(BaseModule):
     def forward(
         self,
         tokens: Tensor,
-        ids_tokens: Tensor,
-        ids_unseen: Tensor,
+        ids_keep: Tensor,
+        ids_masked: Tensor,
         grid: Grid,
         num_predict: int | None = None,
     ) -> Tensor:
@@ -81,21 +81,21 @@ class MAEDecoder(BaseModule):
 
         Args:
             tokens: (B, P + K, D) from the encoder, P prefix tokens first.
-            ids_tokens: (B, K) raster positions of the others.
-            ids_unseen: (B, M) positions that get the mask token; M may be 0.
+            ids_keep: (B, K) raster positions of the others.
+            ids_masked: (B, M) positions that get the mask token; M may be 0.
             grid: Patch grid (h, w).
             num_predict: How many of the last patches to predict; all K + M when None.
 
         Returns:
             Features (B, num_predict, embed_dims) of the last patches in the order
-            [ids_tokens, ids_unseen].
+            [ids_keep, ids_masked].
         """
-        num_prefix = tokens.shape[1] - ids_tokens.shape[1]
+        num_prefix = tokens.shape[1] - ids_keep.shape[1]
         table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
-        places = F.pad(1 + ids_tokens, (num_prefix, 0))  # prefix tokens have row 0
+        places = F.pad(1 + ids_keep, (num_prefix, 0))  # prefix tokens have row 0
         x = self.embed(tokens) + table[places]
         if self.mask_token is not None:
-            x = torch.cat([x, self.mask_token + table[1 + ids_unseen]], dim=1)
+            x = torch.cat([x, self.mask_token + table[1 + ids_masked]], dim=1)
         if num_predict is None:
             num_predict = x.shape[1] - num_prefix
         for block in self.blocks[:-1]:

@@ -20,32 +20,42 @@ def check_parts(model: nn.Module) -> None:
     Raises:
         UserError: If parts do not fit; the message names both.
     """
-    width = getattr(getattr(model.decoder, 'embed', None), 'in_features', None)
-    if width not in (None, model.backbone.embed_dims):
-        raise UserError(
-            f"decoder.in_dims={width} differs from the encoder's width {model.backbone.embed_dims}"
-        )
-    _check_grids(getattr(model.decoder, 'grid', model.backbone.grid), model.backbone)
-    embed_dims = getattr(model.decoder, 'embed_dims', None)
-    if embed_dims not in (None, model.head.pred.in_features):
-        raise UserError(
-            f'head.in_dims={model.head.pred.in_features} differs from '
-            f'decoder.embed_dims={embed_dims}'
-        )
-    target, channels = model.head.target, model.backbone.patch_embed.proj.in_channels
+    encoder, decoder, target = model.backbone, model.decoder, model.head.target
+    channels = encoder.patch_embed.proj.in_channels
+    _check_grids(getattr(decoder, 'grid', encoder.grid), encoder)
+    repeated = (
+        (
+            'decoder.in_dims',
+            getattr(getattr(decoder, 'embed', None), 'in_features', None),
+            "the encoder's width",
+            encoder.embed_dims,
+        ),
+        (
+            'head.in_dims',
+            model.head.pred.in_features,
+            "the decoder's embed_dims",
+            getattr(decoder, 'embed_dims', model.head.pred.in_features),
+        ),
+        (
+            "the target's patch_size",
+            getattr(target, 'patch_size', None),
+            "the encoder's",
+            encoder.patch_size,
+        ),
+        (
+            "the target's in_channels",
+            getattr(target, 'in_channels', None),
+            "the encoder's",
+            channels,
+        ),
+    )
+    for name, said, owner, fact in repeated:
+        if said not in (None, fact):
+            raise UserError(f'{name}={said} differs from {owner} {fact}: leave it out')
     if any(parameter.requires_grad for parameter in target.parameters()):
         raise UserError(
             f'{type(target).__name__} has parameters that would be trained, towards the target '
             'that is easiest to predict: call requires_grad_(False) in its constructor'
-        )
-    if getattr(target, 'patch_size', model.backbone.patch_size) != model.backbone.patch_size:
-        raise UserError(
-            f"the target's patch_size={target.patch_size} differs from the encoder's "
-            f'{model.backbone.patch_size}'
-        )
-    if getattr(target, 'in_channels', channels) != channels:
-        raise UserError(
-            f"the target's in_channels={target.in_channels} differs from the encoder's {channels}"
         )
     mean = getattr(model.data_preprocessor, 'mean', None)
     if mean is not None and mean.numel() != channels:

@@ -4,7 +4,8 @@ A target turns images into what is to be predicted for chosen patches, and, for 
 predictions back into pixels. Images are the normalised ones that the encoder sees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,13 +114,31 @@ class PCATarget(nn.Module):
         self.fitted.fill_(True)
         self._known_fitted = True
 
+    def share(self, broadcast: Callable[[Tensor], None]) -> None:
+        """Take the components of the process that fitted them.
+
+        Args:
+            broadcast: Fills a tensor with the values of that process.
+        """
+        for buffer in (self.mean, self.components):
+            broadcast(buffer)
+        self.fitted.fill_(True)
+        self._known_fitted = True
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        """As usual; a checkpoint's answer is read where it lies, most often on the CPU."""
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        fitted = state_dict.get(f'{prefix}fitted')
+        if fitted is not None and fitted.device.type != 'meta':
+            self._known_fitted = bool(fitted)
+
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         """(B, C, H, W) images and (B, K) raster indices to (B, K, num_components).
 
         Raises:
             UserError: If the components were never fitted.
         """
-        # Asked until the answer is yes: reading a buffer waits for the device.
+        # Known where they are fitted or loaded: reading a buffer would wait for the device.
         if not (self._known_fitted or is_compiling()):
             self._known_fitted = bool(self.fitted)
             if not self._known_fitted:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, is_model_wrapper
 from torch import Tensor, nn
 
 from mae_plugin.errors import UserError
+from mae_plugin.models.vit import ViT
 from mae_plugin.registry import MODELS
 
 POOLS = ('cls', 'avg')
@@ -24,6 +25,26 @@ def pool_tokens(tokens: Tensor, pool: str, num_prefix_tokens: int = 1) -> Tensor
     if num_prefix_tokens < 1:
         raise UserError("pool='cls' needs a ViT with a class token: use pool='avg'")
     return tokens[:, 0]
+
+
+def check_neck(model: nn.Module) -> None:
+    """Refuse a host's classifier that hands a ViT's tokens to its head as they are.
+
+    Heads take the last of a tuple; of the tokens (B, P + L, D) of a batch that is one image.
+
+    Raises:
+        UserError: If the model has a ``ViT`` and a head, and no neck between them.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    backbone = getattr(model, 'backbone', None)
+    if not isinstance(backbone, ViT) or type(backbone).forward is not ViT.forward:
+        return
+    has_head = getattr(model, 'head', None) is not None
+    if has_head and not getattr(model, 'with_neck', True):
+        raise UserError(
+            'the head would get the tokens of ViT, not one feature for each image: add '
+            f"neck=dict(type='mae_plugin.TokenPool', dims={backbone.embed_dims}) to the model"
+        )
 
 
 @MODELS.register_module()

@@ -9,6 +9,10 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope, init_default_scope
 
+from mae_plugin.errors import UserError
+from mae_plugin.models import TokenPool
+from mae_plugin.models.token_pool import check_neck
+
 ROOT = Path(__file__).resolve().parents[2] / 'configs' / 'classification'
 TINY = dict(type='mae_plugin.ViT', arch=dict(embed_dims=16, num_layers=4, num_heads=2))
 TINY |= dict(img_size=16, patch_size=8, init_cfg=None)
@@ -197,3 +201,27 @@ def test_the_linear_probes_features_are_the_unmasked_encoders():
     model.eval()
     (feature,) = model.extract_feat(images)  # BatchNorm before its first batch: mean 0, var 1
     torch.testing.assert_close(feature, tokens[:, 0] / (1 + 1e-6) ** 0.5)
+
+
+def test_a_head_that_would_get_tokens_is_refused():
+    """Without a neck the last image's 5 tokens would be scored as 5 images."""
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=TINY,
+            head=dict(type='LinearClsHead', num_classes=3, in_channels=16),
+        )
+    )
+    optim_wrapper = dict(
+        type='OptimWrapper',
+        optimizer=dict(type='SGD', lr=0.1),
+        constructor='mae_plugin.ViTOptimWrapperConstructor',
+    )
+    message = "one feature for each image: add neck=.*TokenPool', dims=16"
+    with pytest.raises(UserError, match=message):
+        build_optim_wrapper(model, optim_wrapper)
+    with pytest.raises(UserError, match=message):
+        check_neck(torch.nn.DataParallel(model))
+    model.neck = TokenPool(16)
+    build_optim_wrapper(model, optim_wrapper)
+    assert model(torch.randn(2, 3, 16, 16)).shape == (2, 3)

@@ -14,7 +14,9 @@ ERRORS = {
     r"decoder's img_size=\(32, 16\) differs from the encoder's \(16, 32\)": dict(
         img_size=(16, 32), decoder=dict(img_size=(32, 16))
     ),
-    'head.in_dims=16 differs from decoder.embed_dims=8': dict(decoder=dict(embed_dims=8)),
+    "head.in_dims=16 differs from the decoder's embed_dims 8: leave it out": dict(
+        decoder=dict(embed_dims=8)
+    ),
     "the target's patch_size=8 differs from the encoder's 4": dict(
         target=dict(PIXELS, patch_size=8)
     ),

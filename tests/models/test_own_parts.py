@@ -41,8 +41,8 @@ class MeanDecoder(nn.Module):
         self.place = nn.Parameter(torch.randn(LENGTH, 32))
         self.lift = nn.Linear(24, 32)
 
-    def forward(self, tokens, ids_tokens, ids_unseen, grid, num_predict=None):
-        ids = torch.cat([ids_tokens, ids_unseen], dim=1)
+    def forward(self, tokens, ids_keep, ids_masked, grid, num_predict=None):
+        ids = torch.cat([ids_keep, ids_masked], dim=1)
         ids = ids[:, ids.shape[1] - (num_predict or ids.shape[1]) :]
         return self.lift(tokens.mean(1, keepdim=True)) + self.place[ids]
 

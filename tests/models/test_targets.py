@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from tiny_mae import tiny_mae
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mae_plugin.models import PCATarget, PixelTarget, ReconstructionHead, TokenTarget
 from mae_plugin.models.patch_embed import patchify
@@ -104,6 +105,38 @@ def test_pca_lives_in_the_state_dict():
         other(batch(), IDS)
     other.load_state_dict(target.state_dict())
     assert torch.equal(other(batch(), IDS), target(batch(), IDS))
+
+
+class Reads(TorchDispatchMode):
+    """Operators that wait for the device: values read on the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def shared(target, other):
+    sources = iter((target.mean, target.components))
+    other.share(lambda buffer: buffer.copy_(next(sources)))
+
+
+WAYS = {
+    'loaded': lambda target, other: other.load_state_dict(target.state_dict()),
+    'shared': shared,
+}
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_pca_reads_nothing_from_the_device_in_a_step(way):
+    target = fitted_pca(torch.randn(200, 48), 6, patch_size=4)
+    other = PCATarget(4, num_components=6)
+    WAYS[way](target, other)
+    with Reads() as reads:
+        found = other(batch(), IDS)
+    assert reads.count == 0
+    assert torch.equal(found, target(batch(), IDS)) and other.fitted
 
 
 def test_too_many_components_are_named():

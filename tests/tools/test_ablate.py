@@ -197,7 +197,7 @@ def test_a_table_of_ones_own_with_parts_of_ones_own(folder, tmp_path):
         '    def __init__(self, in_dims):\n'
         '        super().__init__()\n'
         '        self.lift = torch.nn.Linear(in_dims, 64)\n'
-        '    def forward(self, tokens, ids_tokens, ids_unseen, grid, num_predict=None):\n'
+        '    def forward(self, tokens, ids_keep, ids_masked, grid, num_predict=None):\n'
         '        return self.lift(tokens[:, :1]).expand(-1, num_predict, -1)\n'
     )
     table = tmp_path / 'mine'

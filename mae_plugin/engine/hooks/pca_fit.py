@@ -49,9 +49,7 @@ class PCAFitHook(Hook):
             runner.logger.info(
                 f'PCA target: {target.dims} components fitted on {self.num_images} images'
             )
-        for buffer in (target.mean, target.components):
-            broadcast(buffer)
-        target.fitted.fill_(True)
+        target.share(broadcast)
 
     @torch.no_grad()
     def _moments(
