@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.utils import to_2tuple
 
 from mae_plugin.cli.run_config import override
-from mae_plugin.engine.run_preparation import hand_on_image_shape
+from mae_plugin.engine.image_shape import hand_on_image_shape
 from mae_plugin.models import MAE, MAEDecoder
 from mae_plugin.models.parts import build_part
 from mae_plugin.registry import MODELS

@@ -5,11 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
+from mmengine.utils import to_2tuple
 
 from mae_plugin.arch import ARCHS
 from mae_plugin.engine.config_checks import check_images, check_schedule
+from mae_plugin.engine.image_shape import hand_on_image_shape
+from mae_plugin.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 FRONT_DOOR = ROOT / 'configs' / 'mae_vit-b_pretrain.py'
@@ -26,13 +30,15 @@ PLAYGROUND = [
 def test_images_schedule_and_model_fit_each_other(path):
     cfg = Config.fromfile(path)
     check_schedule(cfg)
+    hand_on_image_shape(cfg)
     check_images(cfg, ('train_dataloader', 'test_dataloader'))
-    sides = {str(part.img_size) for part in (cfg.model.backbone, cfg.model.decoder)} | {
-        str(transform.size) for transform in cfg.train_dataloader.dataset.pipeline[:1]
-    }
-    assert len(sides) == 1
-    if cfg.get('test_dataloader'):
-        assert cfg.test_dataloader.dataset.pipeline[0].size == cfg.model.backbone.img_size
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.decoder.grid == model.backbone.grid
+    size = to_2tuple(cfg.model.backbone.img_size)
+    for loader in ('train_dataloader', 'test_dataloader'):
+        if cfg.get(loader):
+            assert to_2tuple(cfg[loader].dataset.pipeline[0].size) == size
     text = ast.get_docstring(ast.parse(path.read_text()))
     assert path.name in text
     for part in ('Run:', 'Cost:'):
@@ -45,7 +51,10 @@ def test_names_say_what_is_inside(path):
     cfg = Config.fromfile(path)
     backbone = cfg.model.backbone
     assert (backbone.arch, backbone.patch_size) == (arch, int(patch))
-    assert cfg.model.decoder.in_dims == ARCHS[arch].embed_dims
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.decoder.embed.in_features == ARCHS[arch].embed_dims
+    assert model.head.pred.in_features == model.decoder.embed_dims
     assert cfg.train_cfg.max_epochs == int(epochs)
     assert 8 * cfg.train_dataloader.batch_size == 8 * 512 == cfg.auto_scale_lr.base_batch_size
     assert cfg.optim_wrapper.optimizer.lr == 1.5e-4 * 4096 / 256

@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -82,7 +82,7 @@ def check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
             _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))
 
 
-def transforms_of(cfg: Config, loader: str) -> list[Any]:
+def transforms_of(cfg: Mapping[str, Any] | Config, loader: str) -> list[Any]:
     """Configs of all transforms of a loader's images, those of several folders included."""
     dataset = (cfg.get(loader) or {}).get('dataset') or {}
     parts = dataset.get('datasets') or [dataset]

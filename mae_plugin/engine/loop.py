@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT, BatchFeed
+from mae_plugin.engine.image_shape import hand_on_image_shape
 from mae_plugin.errors import UserError
 from mae_plugin.registry import DATA_SAMPLERS, LOOPS, builds
 
@@ -48,6 +49,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         ):
             # The sampler counts in global batches; a config need say the size only once.
             dataloader['sampler']['batch_size'] = dataloader['batch_size']
+        if isinstance(dataloader, dict):
+            said = {key: runner.cfg.get(key) for key in ('model', 'default_scope')}
+            hand_on_image_shape(dict(said, train_dataloader=dataloader))
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         self.feed = BatchFeed(self.dataloader, runner.seed, worker_timeout, worker_restarts)
         self._resuming = False

@@ -6,13 +6,9 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
-from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.engine.hooks import NonFiniteGuard
 from mae_plugin.models.mae import MAE
-from mae_plugin.registry import HOOKS, MODELS, OPTIM_WRAPPERS, TRANSFORMS, builds, find_type
-
-from .config_checks import transforms_of
-from .loaders import LOADERS
+from mae_plugin.registry import HOOKS, MODELS, OPTIM_WRAPPERS, builds, find_type
 
 # What tells a run that would mislead; the runtimes of our configs name them.
 _NEEDED_HOOKS = (
@@ -64,20 +60,6 @@ def settle_precision(cfg: Config) -> str:
     wrapper.pop('loss_scale', None)
     wrapper.type = 'mae_plugin.OptimWrapper'
     return f'{precision} needs a GPU, and the device here is {device!r}: training in float32'
-
-
-def hand_on_image_shape(cfg: Config) -> None:
-    """Give the loading transforms of a MAE's images its size and channels, where they say none."""
-    scope = cfg.get('default_scope')
-    if not builds(MODELS, cfg.model, MAE, scope):
-        return
-    backbone = cfg.model.backbone
-    facts = dict(size=backbone.get('img_size', 224), channels=backbone.get('in_channels', 3))
-    for loader in LOADERS:
-        for transform in transforms_of(cfg, loader):
-            if builds(TRANSFORMS, transform, CropLoader, scope):
-                for name, value in facts.items():
-                    transform.setdefault(name, value)
 
 
 def compile_loss(cfg: Config) -> None:

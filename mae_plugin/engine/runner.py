@@ -15,6 +15,7 @@ from .batch_choice import BatchRequest, choose_batch
 from .batch_probe import count_neighbours
 from .config_checks import check_host, check_images, check_schedule
 from .hooks import StartingWeightsHook
+from .image_shape import hand_on_image_shape
 from .launch import prepare_launch
 from .loaders import check_epoch, settle_loaders
 from .machine import usable_cores
@@ -23,7 +24,6 @@ from .run_preparation import (
     add_needed_hooks,
     compile_loss,
     guard_steps,
-    hand_on_image_shape,
     replace_weights,
     settle_precision,
 )

@@ -20,6 +20,7 @@ import ablate  # noqa: E402
 from ablation.results import Results, Row, agreement, cell, markdown, write_csv  # noqa: E402
 from ablation.scales import SCALES, shrink  # noqa: E402
 
+from mae_plugin.engine.image_shape import hand_on_image_shape  # noqa: E402
 from mae_plugin.registry import MODELS  # noqa: E402
 
 ROWS = sorted((ROOT / 'configs/ablations').glob('*/*.py'))
@@ -49,6 +50,7 @@ def test_every_row_shrinks_to_a_model_that_builds(path):
     model = MODELS.build(small['model'])
     assert model.backbone.grid == (8, 8)
     assert sum(p.numel() for p in model.parameters()) < 3e6
+    hand_on_image_shape(small)
     crop = small['train_dataloader']['dataset']['pipeline'][0]
     assert crop['size'] == 64
 
