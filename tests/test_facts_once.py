@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.utils import to_2tuple
 
 from mae_plugin.cli.run_config import override
+from mae_plugin.engine.config_checks import transforms_of
 from mae_plugin.engine.image_shape import hand_on_image_shape
 from mae_plugin.models import MAE, MAEDecoder
 from mae_plugin.models.parts import build_part
@@ -78,6 +79,29 @@ def test_deltas_say_each_fact_once(name, size, channels, patch_size):
     model = MODELS.build(load(name).model)
     assert model.head.target.dims == patch_size**2 * channels
     assert model.decoder.grid == (size[0] // patch_size, size[1] // patch_size)
+
+
+MAE_CONFIGS = sorted(
+    path
+    for folder in ('pretrain', 'ablations', 'playground', '.')
+    for path in (CONFIGS / folder).glob('*.py' if folder == '.' else '**/*.py')
+    if '_base_' not in path.parts and 'mae_plugin.MAE' in str(Config.fromfile(path).model.type)
+)
+
+
+@pytest.mark.parametrize('path', MAE_CONFIGS, ids=lambda path: path.stem)
+def test_no_config_of_ours_repeats_what_the_encoder_says(path):
+    cfg = Config.fromfile(path)
+    head = cfg.model.head
+    said = {
+        'decoder': set(cfg.model.decoder) & {'in_dims', 'img_size', 'patch_size'},
+        'head': set(head) & {'in_dims', 'patch_size', 'in_channels'},
+        'target': set(head.get('target') or {}) & {'patch_size', 'in_channels'},
+    }
+    for loader in ('train_dataloader', 'test_dataloader'):
+        for transform in transforms_of(cfg, loader):
+            said[loader] = said.get(loader, set()) | set(transform) & {'size', 'channels'}
+    assert not any(said.values()), said
 
 
 def test_what_a_config_says_itself_stays():

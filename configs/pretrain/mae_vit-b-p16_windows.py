@@ -15,7 +15,7 @@ train_dataloader = dict(
         type='mae_plugin.WindowFolder',
         window=224,
         pipeline=[
-            dict(type='mae_plugin.LoadRandomWindow', size=224, scale=(1, 2), flip_prob=0.5),
+            dict(type='mae_plugin.LoadRandomWindow', scale=(1, 2), flip_prob=0.5),
             dict(type='mae_plugin.PackInputs'),
         ],
     )

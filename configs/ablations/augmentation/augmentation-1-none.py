@@ -7,7 +7,7 @@ ablation = dict(row='none', paper=dict(fine_tune=84.0, linear=65.7))
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadFixedCrop', size=224, random=False, flip_prob=0.0),
+            dict(type='mae_plugin.LoadFixedCrop', random=False, flip_prob=0.0),
             dict(type='mae_plugin.PackInputs'),
         ]
     )

@@ -7,7 +7,7 @@ ablation = dict(row='crop, fixed size', paper=dict(fine_tune=84.7, linear=73.1))
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadFixedCrop', size=224),
+            dict(type='mae_plugin.LoadFixedCrop'),
             dict(type='mae_plugin.PackInputs'),
         ]
     )

@@ -7,7 +7,7 @@ ablation = dict(row='crop + colour jitter', paper=dict(fine_tune=84.3, linear=71
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='mae_plugin.LoadRandomResizedCrop', size=224, color_jitter=dict()),
+            dict(type='mae_plugin.LoadRandomResizedCrop', color_jitter=dict()),
             dict(type='mae_plugin.PackInputs'),
         ]
     )

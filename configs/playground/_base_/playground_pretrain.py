@@ -17,9 +17,7 @@ train_dataloader = dict(
         labels=False,
         pipeline=[
             # Scenes are 128x96: smaller crops than this would be blurred by the resize to 96.
-            dict(
-                type='mae_plugin.LoadRandomResizedCrop', size=96, scale=(0.4, 1.0), flip_prob=0.5
-            ),
+            dict(type='mae_plugin.LoadRandomResizedCrop', scale=(0.4, 1.0), flip_prob=0.5),
             dict(type='mae_plugin.PackInputs'),
         ],
     ),
