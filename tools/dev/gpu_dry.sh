@@ -44,6 +44,8 @@ if [ "$(cat "$venv/.wheels_made" 2> /dev/null)" != "$script" ]; then
 fi
 export PYTHONPATH=$PWD/$venv/site OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 echo '== tests on fake CUDA tensors'
-"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/models/test_devices.py
+status=0
+"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/models/test_devices.py || status=$?
 echo '== dry run'
-"$venv/bin/python" tools/dev/gpu_check.py --dry --out work_dirs/gpu_dry
+"$venv/bin/python" tools/dev/gpu_check.py --dry --out work_dirs/gpu_dry || status=$?
+exit "$status"

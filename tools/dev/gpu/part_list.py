@@ -54,7 +54,7 @@ def maskings() -> list[str]:
 def _maes(size: Size) -> list[Part]:
     shape = dict(img_size=size.side, patch_size=size.patch)
     arch = dict(embed_dims=size.dims, num_layers=size.depth, num_heads=size.heads)
-    wide = dict(embed_dims=size.decoder_dims, num_heads=size.heads, in_dims=size.dims)
+    wide = dict(embed_dims=size.decoder_dims, num_heads=size.decoder_heads, in_dims=size.dims)
     self_attention = dict(type='MAEDecoder', depth=size.depth, **wide, **shape)
     cross = dict(type='CrossAttentionDecoder', depth=size.depth, **wide, **shape)
     pixels = dict(type='PixelTarget', patch_size=size.patch)

@@ -22,6 +22,7 @@ class Size:
     depth: int = 2
     heads: int = 2
     decoder_dims: int = 16
+    decoder_heads: int = 2
     window: int = 3
 
     @property
@@ -32,7 +33,7 @@ class Size:
 
 TINY = Size()
 # ViT-S at 224 px: the least at which kernels are those of practice.
-REAL = Size(4, 224, 16, 384, 12, 6, 512, 7)
+REAL = Size(4, 224, 16, 384, 12, 6, 512, 16, 7)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ STAGES = (
     Stage(
         'equality',
         'Equality with the CPU',
-        75,
+        70,
         'outputs and gradients of every registered part in float32 and bfloat16 against the CPU, '
         'and the attention kernels that were chosen',
     ),
@@ -50,13 +50,13 @@ STAGES = (
     Stage(
         'dense_backbone',
         'Dense backbone at 1024 px',
-        80,
+        95,
         'time and memory of relative positions: without a bias matrix, with one, FlexAttention',
     ),
     Stage(
         'input_path',
         'Input path',
-        60,
+        50,
         'crops a second for 1 to 16 workers, what the step needs, idle share of the GPU',
     ),
     Stage(
