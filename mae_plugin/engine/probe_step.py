@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mae_plugin.engine.cpu_tuning import return_freed_memory
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
 from mae_plugin.models.targets import PCATarget
 from mae_plugin.registry import builds
@@ -73,6 +74,7 @@ class ProbeStep:
         self.model = self.wrapper = None
         self._samples = []
         gc.collect()
+        return_freed_memory()
         if self.device == 'cuda':
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

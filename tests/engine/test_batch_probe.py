@@ -13,6 +13,8 @@ from torch import nn
 
 from mae_plugin.engine import batch_probe, meters
 from mae_plugin.engine.batch_probe import find_batch
+from mae_plugin.engine.cpu_tuning import keep_freed_memory
+from mae_plugin.engine.machine import used_memory
 from mae_plugin.errors import UserError
 
 
@@ -57,9 +59,10 @@ class Picky(TinyModel):
 
     seen: list = []
 
-    def __init__(self, batch_norm=False, fails=False, **kwargs):
+    def __init__(self, batch_norm=False, fails=False, megabytes=0, **kwargs):
         super().__init__(**kwargs)
         self.fails = fails
+        self.kept = [torch.ones(250_000) for _ in range(megabytes)]
         self.norm = nn.BatchNorm1d(192) if batch_norm else nn.Identity()
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -103,6 +106,15 @@ def test_no_more_than_the_images_that_there_are(find):
 def test_a_step_that_fails_leaves_the_config_s_batch_and_its_error_to_the_run(find):
     found, tried, _ = find(batch_size=6, fails=True)
     assert found == (6, 'it could not be tried') and tried == [1]
+
+
+def test_the_memory_of_the_search_is_the_run_s(find):
+    """The C library keeps what is freed, and the run's tensors would not fit between the rests."""
+    keep_freed_memory()
+    find()
+    before = used_memory()
+    find(megabytes=400)
+    assert used_memory() - before < 100e6
 
 
 def test_random_generators_stay_as_they_were(find):
