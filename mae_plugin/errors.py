@@ -22,7 +22,7 @@ def user_words(error: UserError) -> str:
     its message; torch's loader does so with an error from a worker, whose traceback, ending in the
     message, becomes the text.
     """
-    while isinstance(error.__context__, UserError) and not error.__suppress_context__:
+    while type(error.__context__) is type(error) and not error.__suppress_context__:
         error = error.__context__
     name = f'{type(error).__module__}.{type(error).__qualname__}: '
     return str(error).rpartition(name)[2].strip()

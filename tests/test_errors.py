@@ -52,6 +52,18 @@ def test_words_that_we_added_on_purpose_stay():
     assert user_words(caught.value) == 'cannot load f.pth: sizes differ'
 
 
+def test_an_error_of_another_kind_is_no_copy_of_the_one_before():
+    class TooMany(UserError):
+        pass
+
+    with pytest.raises(TooMany) as caught:
+        try:
+            raise UserError('a.jpg is damaged')
+        except UserError:
+            raise TooMany('20 of the last 20 tries failed')  # noqa: B904
+    assert user_words(caught.value) == '20 of the last 20 tries failed'
+
+
 def test_a_missing_file_is_both():
     error = MissingFileError('photos: no such folder')
     assert isinstance(error, FileNotFoundError) and isinstance(error, UserError)

@@ -60,7 +60,7 @@ class BadImages:
         self.window = window
         self.log_file = log_file
         self.processes = get_world_size()
-        self._table = torch.zeros(_SLOTS, 3, dtype=torch.int64).share_memory_()
+        self._table = torch.zeros(_SLOTS, 3, dtype=torch.int64, device='cpu').share_memory_()
         self._logged: set[bytes] = set()
         self._log_size = 0
 

@@ -21,7 +21,7 @@ class DepthWarning:
     """
 
     def __init__(self) -> None:
-        self._told = torch.zeros(1, dtype=torch.uint8).share_memory_()
+        self._told = torch.zeros(1, dtype=torch.uint8, device='cpu').share_memory_()
 
     def check(self, image: ImageSource, pixels: np.ndarray) -> None:
         """Look at one image.
