@@ -1,7 +1,7 @@
 """Check everything on a GPU in one prepared run of minutes; see tools/dev/gpu/README.md.
 
 Examples:
-    python tools/dev/gpu_check.py --out work_dirs/gpu_check            # all stages, 570 s
+    python tools/dev/gpu_check.py --out work_dirs/gpu_check            # all stages, 560 s
     python tools/dev/gpu_check.py --stages training_step dense_backbone
     python tools/dev/gpu_check.py --dry                                # on a CPU, at tiny size
 
@@ -23,7 +23,7 @@ from gpu.stages import STAGES, chosen
 from mae_plugin.cli.run_config import user_errors
 from mae_plugin.errors import UserError
 
-BUDGET, DRY_BUDGET = 570, 1800
+BUDGET, DRY_BUDGET = 560, 1800
 
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
