@@ -55,7 +55,7 @@ def is_exporting() -> bool:
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether a kind of device can autocast; others raise when asked."""
-    # torch 2.4 has the question; up to 2.12 it cannot be asked inside a graph.
+    # torch 2.4 has the question; 2.11 cannot be asked inside a graph, 2.13 can.
     if hasattr(torch.amp, 'is_autocast_available') and not is_compiling():
         return torch.amp.is_autocast_available(device_type)
     return device_type in ('cpu', 'cuda', 'xpu')
