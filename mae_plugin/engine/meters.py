@@ -54,6 +54,16 @@ class HostMeter:
         Returns:
             The fit; None if nothing has room.
         """
+        with self._peak() as peak:
+            try:
+                return self._search(step, largest, reserve)
+            except (RuntimeError, MemoryError):
+                # On a CPU torch has no class of its own for this: what is used tells it apart.
+                if max(peak(), self.used) > self.limit:
+                    return None
+                raise
+
+    def _search(self, step: ProbeStep, largest: int, reserve: bool) -> Fit | None:
         step.build()
         weights = step.trainable_bytes
         self.limit -= weights * reserve

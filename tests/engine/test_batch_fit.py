@@ -1,6 +1,7 @@
 """The search for a batch, on devices that only the tests have; and what measures real steps."""
 
 import mmap
+import time
 
 import pytest
 import torch
@@ -133,6 +134,7 @@ def test_memory_of_a_real_step():
         kept = []
         for _ in range(size):
             kept = Hungry()(kept)
+        time.sleep(0.1)  # a backward pass
 
     costs = [meter.measure(step, size).memory for size in (1, 4)]
     assert costs[1] - costs[0] == pytest.approx(3 * 60e6, rel=0.2)
@@ -201,3 +203,22 @@ def _fits(meter, step, size):
     except NoRoom:
         return False
     return True
+
+
+class Refused:
+    """A step whose model cannot be built: the allocator says so by the same class as any fault."""
+
+    smallest = 1
+
+    def __init__(self, megabytes):
+        self.megabytes = megabytes
+
+    def build(self):
+        self.kept = Hungry()([]) if self.megabytes else []
+        raise RuntimeError("can't allocate memory")
+
+
+def test_an_error_where_the_memory_is_used_up_means_no_room():
+    assert HostMeter(free=40_000_000).search(Refused(60), 8, reserve=False) is None
+    with pytest.raises(RuntimeError, match="can't"):
+        HostMeter(free=4_000_000_000).search(Refused(0), 8, reserve=False)
