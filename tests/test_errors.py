@@ -53,14 +53,14 @@ def test_words_that_we_added_on_purpose_stay():
 
 
 def test_an_error_of_another_kind_is_no_copy_of_the_one_before():
-    class TooMany(UserError):
+    class TooManyError(UserError):
         pass
 
-    with pytest.raises(TooMany) as caught:
+    with pytest.raises(TooManyError) as caught:
         try:
             raise UserError('a.jpg is damaged')
         except UserError:
-            raise TooMany('20 of the last 20 tries failed')  # noqa: B904
+            raise TooManyError('20 of the last 20 tries failed')  # noqa: B904
     assert user_words(caught.value) == '20 of the last 20 tries failed'
 
 
