@@ -46,10 +46,10 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
         in_channels: int = 3,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
-        if mean is None and std is None:
-            mean, std = _default_statistics(in_channels)
         if mean is None or std is None:
-            raise UserError(f'mean={mean} and std={std} go together')
+            default_mean, default_std = _default_statistics(in_channels)
+            mean = default_mean if mean is None else mean
+            std = default_std if std is None else std
         if len(mean) != len(std):
             raise UserError(
                 f'mean has {len(mean)} values and std {len(std)}; give one of each per channel'

@@ -134,13 +134,13 @@ ROWS = [
     (
         'malicious pickles as checkpoints',
         'refused by name, nothing executed',
-        'test_safe_load.py',
+        'checkpoint/test_safe_load.py',
         'test_hostile_pickles_are_refused_by_name',
     ),
     (
         "a chain of getattr, which mmengine's allow-list lets through",
         'refused, nothing executed',
-        'test_safe_load.py',
+        'checkpoint/test_safe_load.py',
         'test_getattr_chain_runs_under_pickle_and_not_here',
     ),
     (
