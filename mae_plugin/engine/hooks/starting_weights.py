@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.checkpoint.coverage import require_names, require_whole
 from mae_plugin.checkpoint.load import adapt, check_facts, log_report
@@ -44,6 +45,8 @@ class StartingWeightsHook(Hook):
                 what must be whole.
         """
         model = runner.model
+        if isinstance(model, FullyShardedDataParallel) and not (self.fit or self.whole):
+            return  # resumed; looking at its tensors would gather them, on every process at once
         if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         spec = model_spec(model)
