@@ -14,13 +14,14 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .context import Context, Failure
-from .kernels import AttentionKernels
+from .kernels import AttentionOperators, attention_kernels
 from .part_list import parts
 from .parts import REAL, TINY, Part, scalar, tensors_in
 
@@ -72,7 +73,7 @@ def compare(part: Part, device: str, kernels: dict[str, dict[str, Any]]) -> dict
         (torch.bfloat16, BFLOAT16_BOUNDS),
     ):
         name = str(dtype).removeprefix('torch.')
-        with AttentionKernels(device) as attention:
+        with AttentionOperators() as attention:
             result = compute(part, module, device, dtype)
         errors = (
             relative_error(result.outputs, reference.outputs),
@@ -81,17 +82,19 @@ def compare(part: Part, device: str, kernels: dict[str, dict[str, Any]]) -> dict
         row |= {f'{name}, outputs': errors[0], f'{name}, gradients': errors[1]}
         # NaN is no error that passes.
         verdicts += [error <= bound for error, bound in zip(errors, bounds, strict=True)]
-        for operator, names in attention.found().items():
-            seen = kernels.setdefault(
-                f'{name} {operator} {names}',
-                {
+        if attention.names:
+            key = f'{name}: {", ".join(sorted(attention.names))}'
+            if key not in kernels:
+                run = partial(compute, part, module, device, dtype)
+                started = attention_kernels(run) if device == 'cuda' else []
+                kernels[key] = {
                     'precision': name,
-                    'operator': operator,
-                    'kernels': ', '.join(names) or '-',
-                    'parts': '',
-                },
-            )
-            seen['parts'] = ', '.join(filter(None, [seen['parts'], part.name]))
+                    'operators': ', '.join(sorted(attention.names)),
+                    'kernels': ', '.join(started) or '-',
+                    'parts': part.name,
+                }
+            else:
+                kernels[key]['parts'] += f'; {part.name}'
     row['verdict'] = 'equal' if all(verdicts) else 'DIFFERENT'
     return row
 

@@ -1,44 +1,40 @@
-"""Which attention kernels ran, as the profiler names them."""
+"""Which attention kernels run: the operators as they are dispatched, their kernels by profiler."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class AttentionKernels:
+class AttentionOperators(TorchDispatchMode):
     """Context that notes which of ``F.scaled_dot_product_attention``'s implementations ran.
 
-    Args:
-        device: 'cuda' or 'cpu'.
+    Attributes:
+        names: Operators, forward and backward. A name tells the implementation: flash,
+            efficient, cudnn, or math, which holds the matrix of all pairs.
     """
 
-    def __init__(self, device: str) -> None:
-        self._is_gpu = device == 'cuda'
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._is_gpu
-        self._profiler = profile(activities=activities)
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
 
-    def __enter__(self) -> AttentionKernels:
-        self._profiler.__enter__()
-        return self
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the operator's name, and run it."""
+        name = func.overloadpacket.__name__
+        if 'attention' in name:
+            self.names.add(name)
+        return func(*args, **(kwargs or {}))
 
-    def __exit__(self, *error: Any) -> None:
-        self._profiler.__exit__(*error)
 
-    def found(self) -> dict[str, list[str]]:
-        """The operators of attention that ran, to the GPU kernels that each started.
-
-        The operator's name tells the implementation: flash, efficient, cudnn, or math, which
-        holds the matrix of all pairs.
-        """
-        found: dict[str, set[str]] = {}
-        for event in self._profiler.events() or ():
-            name = event.name.removeprefix('aten::')
-            if 'attention' in name and event.name.startswith('aten::_'):
-                kernels = {kernel.name for kernel in event.kernels}
-                # On a GPU an operator that started none only called the next one, but for the
-                # one that is written out in others.
-                if kernels or not self._is_gpu or name.endswith('math'):
-                    found.setdefault(name, set()).update(kernels)
-        return {name: sorted(kernels) for name, kernels in sorted(found.items())}
+def attention_kernels(function: Callable[[], Any]) -> list[str]:
+    """Run a function on a GPU under the profiler: the kernels that attention started, sorted."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        function()
+    found: set[str] = set()
+    for event in profiler.events() or ():
+        if event.name.startswith('aten::_') and 'attention' in event.name:
+            found.update(kernel.name for kernel in event.kernels)
+    return sorted(found)

@@ -132,6 +132,11 @@ def train(
         'PYTHONPATH': os.pathsep.join(filter(None, paths)),
         # Without it cuBLAS refuses to be deterministic.
         'CUBLAS_WORKSPACE_CONFIG': ':4096:8',
+        # Packages that were installed without bytecode are compiled by the first run alone.
+        'PYTHONPYCACHEPREFIX': os.environ.get(
+            'PYTHONPYCACHEPREFIX', str(config.parent / 'bytecode')
+        ),
+        'PYTHONDONTWRITEBYTECODE': '',
     }
     if distributed:
         command += ['--launcher', 'pytorch']
