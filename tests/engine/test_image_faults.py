@@ -66,8 +66,9 @@ def test_a_header_of_50000_by_50000_pixels_costs_no_memory(tmp_path, record_prop
 
     added = peak_of(decode)
     assert added < 64
-    # The measure sees what it is to see: a thousandth of the pixels.
-    assert peak_of(lambda: np.ones((50, 50_000, 3), np.float64)) > 50
+    # The measure sees what it is to see: an array of a twelfth of the size. (A forked process may
+    # begin some tens of MiB below its parent's peak, which is what it is compared with.)
+    assert peak_of(lambda: np.ones((500, 50_000, 3), np.float64)) > 400
     record_property('evidence', f'refused; {added:.0f} MiB at most, of the 7,153 it claims to be')
 
 

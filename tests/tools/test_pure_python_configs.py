@@ -74,7 +74,7 @@ def test_a_run_and_its_resumption(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     'options, words',
     [
-        (['model.backbone.in_channels=4'], 'LoadRandomResizedCrop gives 3 channels'),
+        (['model.backbone.in_channels=4'], "mean has 3 values, which differs from the encoder's"),
         (['param_scheduler.0.begin=9'], 'the CosineAnnealingLR of the learning rate begins after'),
     ],
 )

@@ -79,8 +79,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
     # A decoder of the user's own may take none of these.
     takes = {*inspect.signature(MODELS.get(decoder['type'])).parameters, *decoder}
     decoder.update({key: value for key, value in smaller.items() if key in takes})
-    if 'in_dims' in model['head']:
-        model['head']['in_dims'] = width
+    model['head']['in_dims'] = width  # a decoder of the user's own need not have embed_dims
     masking = model.get('masking') or {}
     if builds(MODELS, masking, MODELS.get('BlockMasking'), 'mae_plugin'):
         # The least block keeps its share of the grid.
