@@ -15,6 +15,7 @@ machine has: the tests need no more. ``MAX_JOBS`` limits the compilers that run 
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -46,10 +47,19 @@ def main() -> None:
     """Install mmcv with operators into the running environment."""
     from importlib.metadata import version
 
-    requirement = sys.argv[1] if len(sys.argv) > 1 else f'{MMCV}=={VERSION}'
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'requirement',
+        nargs='?',
+        default=f'{MMCV}=={VERSION}',
+        help=f'mmcv==VERSION or {MMCV}==VERSION; default: %(default)s',
+    )
+    requirement = parser.parse_args().requirement
     name, _, release = requirement.partition('==')
-    if len(sys.argv) > 2 or name not in ('mmcv', MMCV) or not release:
-        sys.exit(f'usage: python tools/build_mmcv.py [mmcv==VERSION|{MMCV}==VERSION]')
+    if name not in ('mmcv', MMCV) or not release:
+        parser.error(f'{requirement} is not mmcv==VERSION or {MMCV}==VERSION')
     folder = cache_root() / cache_key(version('torch'), requirement)
     try:
         wheel = build(folder, requirement)

@@ -37,7 +37,8 @@ def convert(path: Path) -> Path:
     return target
 
 
-if __name__ == '__main__':
+def main() -> None:
+    """Convert each file that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,3 +48,7 @@ if __name__ == '__main__':
             convert(file)
     except ValueError as error:
         sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
