@@ -11,22 +11,27 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
+
 
 def convert(path: Path) -> Path:
     """Write the list of one annotation file beside it, and return its path.
 
     Raises:
-        ValueError: If the file is missing or no such annotation file.
+        UserError: If the file is missing or no such annotation file.
     """
     if not path.is_file():
-        raise ValueError(f'no annotation file {path}')
+        raise UserError(f'no annotation file {path}')
     content = json.loads(path.read_text(encoding='utf-8'))
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
-        raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not from iNaturalist')
+        raise UserError(f'{path} has no {", ".join(sorted(missing))}: not from iNaturalist')
     classes = sorted(category['id'] for category in content['categories'])
     if classes != list(range(len(classes))):
-        raise ValueError(f'{path} does not number its {len(classes)} species from 0')
+        raise UserError(f'{path} does not number its {len(classes)} species from 0')
     label = {entry['image_id']: entry['category_id'] for entry in content['annotations']}
     lines = [f'{image["file_name"]} {label[image["id"]]}\n' for image in content['images']]
     target = path.with_suffix('.txt')
@@ -43,11 +48,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('files', nargs='+', type=Path, help='train20YY.json and val20YY.json')
-    try:
+    with user_errors():
         for file in parser.parse_args().files:
             convert(file)
-    except ValueError as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

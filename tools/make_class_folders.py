@@ -22,11 +22,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from make_playground import make_plan, write_json
 from playground.library import load_library
 from playground.scene import NOISE, paste, pose_background, pose_cutout
+
+from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
 
 SPLITS = ('train', 'val')
 EXTENT = (0.65, 1.0)  # geometric mean of an object's height and width over the picture's height
@@ -103,12 +107,12 @@ def keep_large_classes(plan: dict, min_cutouts: int) -> dict:
     """Leave out classes with fewer cut-outs than that in train and val together.
 
     Raises:
-        ValueError: If fewer than two classes are left.
+        UserError: If fewer than two classes are left.
     """
     both = [plan['pictures'][split]['cutouts'] for split in SPLITS]
     names = [n for n in plan['classes'] if sum(len(part[n]) for part in both) >= min_cutouts]
     if len(names) < 2:
-        raise ValueError(
+        raise UserError(
             f'--min-cutouts {min_cutouts} leaves {len(names)} class(es) of '
             f'{len(plan["classes"])}: lower it, or bring more cut-outs'
         )
@@ -127,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'{args.out} holds this set already')
     else:
         if args.out.is_dir() and any(args.out.iterdir()) and not state.is_file():
-            raise ValueError(f'{args.out} holds other files; choose another --out')
+            raise UserError(f'{args.out} holds other files; choose another --out')
         state.unlink(missing_ok=True)
         for split in SPLITS:
             shutil.rmtree(args.out / split, ignore_errors=True)
@@ -140,7 +144,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with user_errors():
         main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(str(error))

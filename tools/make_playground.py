@@ -34,6 +34,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.utils import ProgressBar
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from playground.annotations import coco_file, instance_annotations, semantic_map
 from playground.debian import debian_cutouts, debian_photos
 from playground.library import (
@@ -45,6 +48,9 @@ from playground.library import (
 )
 from playground.preview import draw_preview
 from playground.scene import SceneSettings, compose_scene
+
+from mae_plugin.cli.run_config import user_errors
+from mae_plugin.errors import UserError
 
 VERSION = 1  # raise it when the same parameters would give other scenes
 CHUNK = 50  # scenes per unit of work; an interrupted run loses at most one per process
@@ -80,7 +86,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """'128x96' -> (128, 96), width and height in pixels."""
     parts = text.lower().split('x')
     if len(parts) != 2 or not all(part.isdigit() and int(part) >= 32 for part in parts):
-        raise ValueError(f'--size {text!r}: expected WIDTHxHEIGHT of at least 32, such as 128x96')
+        raise UserError(f'--size {text!r}: expected WIDTHxHEIGHT of at least 32, such as 128x96')
     return int(parts[0]), int(parts[1])
 
 
@@ -122,7 +128,7 @@ def prepare_folder(out: Path, plan: dict, force: bool) -> bool:
     """Make the folder ready for this plan; False when it holds the finished set already.
 
     Raises:
-        ValueError: When the folder holds a set of other parameters, or other files.
+        UserError: When the folder holds a set of other parameters, or other files.
     """
     state = out / 'playground.json'
     if state.is_file():
@@ -132,7 +138,7 @@ def prepare_folder(out: Path, plan: dict, force: bool) -> bool:
     if out.is_dir() and any(out.iterdir()):
         if not (force and state.is_file()):
             what = 'a playground of other parameters' if state.is_file() else 'other files'
-            raise ValueError(
+            raise UserError(
                 f'{out} holds {what}; choose another --out'
                 + (', or --force to replace it' if state.is_file() else '')
             )
@@ -260,7 +266,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with user_errors():
         main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(str(error))

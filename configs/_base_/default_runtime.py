@@ -31,7 +31,7 @@ env_cfg = dict(
 )
 
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='mae_plugin.LazyVisualizer', vis_backends=vis_backends)
+visualizer = dict(type='mmengine.Visualizer', vis_backends=vis_backends)
 
 randomness = dict(seed=0)
 log_level = 'INFO'

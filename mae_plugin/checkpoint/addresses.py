@@ -26,7 +26,7 @@ def local_copy(address: str) -> Iterator[Path]:
             mmengine's model lists (``open-mmlab://...``), or an object store's address.
 
     Raises:
-        UserError: If a list does not have the name.
+        UserError: If a list does not have the name, or the file cannot be fetched.
     """
     if '://' not in address:
         yield Path(address)
@@ -75,6 +75,11 @@ def _download(url: str) -> Path:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=False)
+    except OSError as error:  # no network, no such file, no room
+        raise UserError(
+            f'{url} cannot be fetched ({error}): fetch it on another machine and put it at '
+            f'{path}, or give the path of a file instead (--pretrained FILE)'
+        ) from error
     finally:
         # Where the download fails, the others are to fail too, not to wait.
         if is_first:

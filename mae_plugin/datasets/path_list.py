@@ -1,4 +1,8 @@
-"""Millions of paths in two arrays."""
+"""Millions of paths in two arrays.
+
+mmengine's datasets serialise their lists too, by pickling each entry: of a path that makes twice
+the bytes, and a cached list could not be read back without unpickling a file.
+"""
 
 import os
 from array import array

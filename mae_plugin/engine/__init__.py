@@ -1,11 +1,10 @@
 """See mae_plugin.registry: importing this package registers its parts."""
 
-from . import hooks
+from . import hooks, visualizer
 from .autocast import BFloat16OptimWrapper
 from .fsdp import FSDPStrategy
 from .lars import LARS
 from .loop import ResumableEpochLoop
 from .optim import ViTOptimWrapperConstructor
 from .optim_wrappers import AmpOptimWrapper, OptimWrapper, SkipNonFiniteMixin
-from .visualizer import LazyVisualizer
 from .zero import DeepSpeedOptimWrapper, DeepSpeedStrategy

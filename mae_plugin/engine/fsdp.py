@@ -1,4 +1,8 @@
-"""Fully sharded training: parameters, gradients and optimizer state split over the GPUs."""
+"""Fully sharded training: parameters, gradients and optimizer state split over the GPUs.
+
+Shards are written by us, one file a process, not by ``torch.distributed.checkpoint``: its metadata
+are a pickle of its own classes, which a safe reader refuses, and it stores no checksums.
+"""
 
 import io
 import shutil

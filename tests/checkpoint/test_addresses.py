@@ -18,6 +18,7 @@ from torch import nn
 
 from mae_plugin.checkpoint import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.safe_load import use_safe_loading
+from mae_plugin.errors import UserError
 from mae_plugin.models import ViT
 
 ARCH = dict(embed_dims=16, num_layers=1, num_heads=2)
@@ -77,6 +78,16 @@ def test_file_at_an_address_is_fetched_once(site):
         assert not load_pretrained(model, f'{address}/vit.pth?download=true').initial
         assert torch.equal(model.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)
     assert asked == ['/vit.pth?download=true']
+
+
+@pytest.mark.parametrize('host', [None, 'http://127.0.0.1:9'])
+def test_file_that_cannot_be_fetched(site, host):
+    """No such file, or no network: the words name the place for a file fetched elsewhere."""
+    address = f'{host or site[0]}/vit.pth'
+    with pytest.raises(
+        UserError, match=r'cannot be fetched .*torch/hub/.*-vit\.pth.*--pretrained'
+    ):
+        load_pretrained(ViT(ARCH, 32), address)
 
 
 @pytest.fixture

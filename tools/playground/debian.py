@@ -10,6 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from mae_plugin.errors import UserError
+
 # Class -> paths below the stamps folder that belong to it; a name ending in '/' is a folder.
 STAMP_CLASSES: dict[str, tuple[str, ...]] = {
     'bird': ('animals/birds/',),
@@ -58,14 +60,14 @@ def fetch_package(name: str, cache: Path) -> Path:
         The folder with the package's files.
 
     Raises:
-        RuntimeError: Without apt-get and dpkg, or when the package cannot be had.
+        UserError: Without apt-get and dpkg, or when the package cannot be had.
     """
     folder = cache / name
     if folder.is_dir():
         return folder
     way_out = 'or compose from your own pictures with --cutouts DIR --photos DIR'
     if not (shutil.which('apt-get') and shutil.which('dpkg')):
-        raise RuntimeError(f'{name} needs apt-get and dpkg (Debian, Ubuntu); use them {way_out}')
+        raise UserError(f'{name} needs apt-get and dpkg (Debian, Ubuntu); use them {way_out}')
     partial = cache / f'{name}.partial'
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -75,7 +77,7 @@ def fetch_package(name: str, cache: Path) -> Path:
     )
     archives = sorted(partial.glob('*.deb'))
     if result.returncode or not archives:
-        raise RuntimeError(
+        raise UserError(
             f'apt-get download {name} failed: {result.stderr.strip()[-300:]}\n'
             f'run "apt-get update" once and try again, {way_out}'
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mae_plugin.errors import UserError
+
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
 
 
@@ -27,12 +29,12 @@ def folder_cutouts(folder: Path) -> dict[str, list[Path]]:
     """Class name -> its cut-outs, from a folder with one sub-folder of RGBA files per class.
 
     Raises:
-        ValueError: When there is no class folder.
+        UserError: When there is no class folder.
     """
     names = sorted(path.name for path in folder.glob('*') if path.is_dir())
     classes = {name: folder_photos(folder / name) for name in names}
     if not classes:
-        raise ValueError(f'{folder} has no sub-folders; expected {folder}/<class name>/*.png')
+        raise UserError(f'{folder} has no sub-folders; expected {folder}/<class name>/*.png')
     return classes
 
 
@@ -55,11 +57,11 @@ def split_paths(
     """Split files into a train and a validation part, each of at least one.
 
     Raises:
-        ValueError: With fewer than two different files.
+        UserError: With fewer than two different files.
     """
     paths = unique(paths)
     if len(paths) < 2:
-        raise ValueError(
+        raise UserError(
             f'{what}: {len(paths)} different file(s); at least 2 are needed, one for each split'
         )
     order = rng.permutation(len(paths))
@@ -75,13 +77,13 @@ def load_cutout(path: Path, max_side: int) -> np.ndarray:
     """Read one cut-out: (h, w, 4) uint8 RGBA, cropped to its alpha, at most ``max_side`` long.
 
     Raises:
-        ValueError: When the file has no transparent or no opaque pixels.
+        UserError: When the file has no transparent or no opaque pixels.
     """
     with Image.open(path) as image:
         image = image.convert('RGBA')
     box = image.getchannel('A').point(lambda value: 255 if value >= 128 else 0).getbbox()
     if box is None or image.getchannel('A').getextrema()[0] == 255:
-        raise ValueError(f'{path} is no cut-out: its alpha channel is empty or opaque throughout')
+        raise UserError(f'{path} is no cut-out: its alpha channel is empty or opaque throughout')
     image = image.crop(box)
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return np.asarray(image)

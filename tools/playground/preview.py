@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mae_plugin.errors import UserError
+
 ZOOM = 2
 
 
@@ -18,7 +20,7 @@ def draw_preview(out: Path, stream: str, rows: int = 4, columns: int = 5) -> np.
         file = out / 'images' / stream / image['file_name']
         scene = cv2.imread(str(file))
         if scene is None:
-            raise ValueError(f'{file} cannot be read; make the set again')
+            raise UserError(f'{file} cannot be read; make the set again')
         tile = cv2.resize(scene, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
         for annotation in coco['annotations']:
             if annotation['image_id'] == image['id']:
