@@ -38,7 +38,7 @@ ARGUMENTS = dict(
     ViTBackbone=vit,
     MAEDecoder=decoder,
     CrossAttentionDecoder=decoder,
-    RandomMasking={}, BlockMasking={}, GridMasking={}, GreenNoiseMasking={},
+    RandomMasking={}, BlockMasking={}, GridMasking={}, GreenNoiseMasking={}, CellMasking={},
     PixelTarget=dict(patch_size=16),
     PCATarget=dict(patch_size=16),
     TokenTarget=dict(tokenizer=tokenizer, vocab_size=8),

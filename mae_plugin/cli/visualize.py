@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from mae_plugin.models.masking import Masking
 
 MASKINGS = dict(
-    random='RandomMasking', block='BlockMasking', grid='GridMasking', green='GreenNoiseMasking'
+    random='RandomMasking',
+    block='BlockMasking',
+    grid='GridMasking',
+    green='GreenNoiseMasking',
+    cell='CellMasking',
 )
 # What each option belongs to, where it is not all.
 ONLY_FOR = dict(

@@ -6,6 +6,7 @@ from mae_plugin.models.dense.map_norm import MapNorm
 from mae_plugin.models.dense.vit_backbone import ViTBackbone
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 
+from .cell_masking import CellMasking
 from .cross_decoder import CrossAttentionDecoder
 from .decoder import MAEDecoder
 from .green_noise_masking import GreenNoiseMasking
@@ -20,6 +21,7 @@ __all__ = [
     'MAE',
     'BlockGroupPyramid',
     'BlockMasking',
+    'CellMasking',
     'CrossAttentionDecoder',
     'GreenNoiseMasking',
     'GridMasking',
