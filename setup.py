@@ -124,7 +124,9 @@ setup(
     # 3.9 ended in 2025; types written `int | None` and zip(strict=True) need 3.10.
     python_requires='>=3.10',
     packages=find_packages(include=['mae_plugin', 'mae_plugin.*']),
-    package_data={'mae_plugin': ['py.typed', 'cli/*.j2', 'visualization/*.j2']},
+    package_data={
+        'mae_plugin': ['py.typed', 'cli/*.j2', 'cli/transfer/*.j2', 'visualization/*.j2']
+    },
     install_requires=REQUIRED,
     extras_require=_extras(),
     entry_points={'console_scripts': ['mae-plugin = mae_plugin.cli.main:main']},

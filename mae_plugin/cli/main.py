@@ -29,6 +29,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         'visualize': Command('reconstructions, attention or features of images', 'visualize'),
         'probe': Command('kNN and linear probe of frozen features', 'probe'),
         'report': Command('a run as one HTML page', 'report'),
+        'start-transfer': Command(
+            "a run's encoder into mmdet or mmseg, on your data", 'start_transfer'
+        ),
         'ablate': Command('whole tables of ablations on your data', 'ablate.py'),
     },
     'Checkpoints': {

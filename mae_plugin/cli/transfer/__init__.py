@@ -1,0 +1,1 @@
+"""From a pretraining run to a detector or a segmentor of the user's own data."""
