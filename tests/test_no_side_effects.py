@@ -42,6 +42,7 @@ ARGUMENTS = dict(
     PixelTarget=dict(patch_size=16),
     PCATarget=dict(patch_size=16),
     TokenTarget=dict(tokenizer=tokenizer, vocab_size=8),
+    TeacherTarget=dict(teacher=mae_plugin.models.ViT(**vit)),
     ReconstructionHead=head,
     MAEDataPreprocessor={},
     MAE=dict(

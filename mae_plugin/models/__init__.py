@@ -14,6 +14,7 @@ from .mae import MAE
 from .masking import BlockMasking, GridMasking, RandomMasking
 from .reconstruction_head import ReconstructionHead
 from .targets import PCATarget, PixelTarget, TokenTarget
+from .teacher_target import TeacherTarget
 from .token_pool import TokenPool
 from .vit import ViT
 
@@ -34,6 +35,7 @@ __all__ = [
     'RandomMasking',
     'ReconstructionHead',
     'SimpleFeaturePyramid',
+    'TeacherTarget',
     'TokenPool',
     'TokenTarget',
     'ViT',

@@ -43,7 +43,8 @@ class MAE(BaseModel):
     """Masked autoencoder.
 
     Patch size, image size, channels and width are said once, of the encoder: decoder, head, target
-    and preprocessor get them where their configs leave them out.
+    and preprocessor get them where their configs leave them out. So does a target with the
+    preprocessor's mean and deviation.
 
     Args:
         backbone: Config of the encoder, a ``ViT``.
@@ -96,7 +97,8 @@ class MAE(BaseModel):
         )
         if hasattr(self.decoder, 'embed_dims'):  # one of the user's own need not say
             patches['in_dims'] = self.decoder.embed_dims
-        self.head = build_part(head, **patches)
+        statistics = getattr(self.data_preprocessor, 'statistics', {})
+        self.head = build_part(head, **patches, **statistics)
         self.masking = build_part(masking or RandomMasking())
         self.loss_on = loss_on
         self.prediction_ratio = prediction_ratio

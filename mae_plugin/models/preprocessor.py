@@ -56,6 +56,8 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
             )
         if min(std) <= 0:
             raise UserError(f'std={tuple(std)} must be positive in every channel')
+        # In Python numbers, for parts that need them where nothing has values (the meta device).
+        self.statistics = dict(mean=tuple(mean), std=tuple(std))
         self.channels_last = channels_last
         self.pad_size_divisor = pad_size_divisor
         self._check_range = max(mean) > 1  # until the first batch of floats

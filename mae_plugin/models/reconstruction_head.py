@@ -1,5 +1,6 @@
 """The predictor after the decoder and the masked reconstruction loss (section 3)."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -26,8 +27,10 @@ class ReconstructionHead(BaseModule):
         in_dims: Width of the decoder.
         patch_size: p, handed on to a target whose config leaves it out.
         in_channels: C, likewise.
-        target: Config of the target: ``PixelTarget``, ``PCATarget``, ``TokenTarget``, or a module
-            of your own with ``dims``, the values to predict for each patch.
+        mean, std: Of the images as they were before the data preprocessor, likewise.
+        target: Config of the target: ``PixelTarget``, ``PCATarget``, ``TokenTarget``,
+            ``TeacherTarget``, or a module of your own with ``dims``, the values to predict for
+            each patch.
         loss: 'l2' (the paper's) or 'l1'. Tokens are always predicted by cross-entropy.
 
     Raises:
@@ -41,13 +44,17 @@ class ReconstructionHead(BaseModule):
         loss: str = 'l2',
         patch_size: int = 16,
         in_channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if loss not in _LOSSES:
             raise UserError(f"unknown loss '{loss}': choose one of {', '.join(_LOSSES)}")
+        facts = dict(patch_size=patch_size, in_channels=in_channels, mean=mean, std=std)
         self.target = build_part(
-            target or dict(type=PixelTarget), patch_size=patch_size, in_channels=in_channels
+            target or dict(type=PixelTarget),
+            **{name: fact for name, fact in facts.items() if fact is not None},
         )
         if not hasattr(self.target, 'dims'):
             raise UserError(
@@ -82,8 +89,11 @@ class ReconstructionHead(BaseModule):
         Raises:
             UserError: If the target is of another shape than the predictions.
         """
-        with _full_precision(images.device.type):
+        full_precision = _full_precision(images.device.type)
+        keeps_autocast = getattr(self.target, 'keeps_autocast', False)
+        with nullcontext() if keeps_autocast else full_precision:
             target = self.target(images, ids)
+        with full_precision:
             # float32, or float64 of a model in that.
             predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
             if getattr(self.target, 'is_classification', False):

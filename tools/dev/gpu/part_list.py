@@ -71,6 +71,11 @@ def _maes(size: Size) -> list[Part]:
             chosen = target
             if target['type'] == 'TokenTarget':
                 chosen = dict(target, tokenizer=Tokenizer())
+            if target['type'] == 'TeacherTarget':
+                teacher = MODELS.build(dict(type='ViT', _scope_='mae_plugin', arch=arch, **shape))
+                with quiet():
+                    teacher.init_weights()
+                chosen = dict(target, teacher=teacher)
             model = MODELS.build(
                 dict(
                     type='MAE',
@@ -104,6 +109,7 @@ def _maes(size: Size) -> list[Part]:
         mae('MAE, plain pixels, loss on all', target=dict(pixels, norm_pix=False), loss_on='all'),
         mae('MAE, PCA target', target=pca),
         mae('MAE, token target', target=tokens),
+        mae('MAE, teacher target', target=dict(type='TeacherTarget')),
         mae(
             'MAE, mask tokens in the encoder',
             decoder=dict(self_attention, with_mask_token=False),
