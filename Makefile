@@ -2,6 +2,7 @@
 # make test   environment with mmcv's compiled operators, and the whole test suite
 # make test-fast  what needs neither compiled operators nor a long run, in minutes
 # make lint   ruff, mypy, and the layers of the package (import-linter)
+# make docs   the documentation as a site, in work_dirs/docs; every link is followed
 # make gpu-dry  what can be known of a GPU without one: tools/dev/gpu/README.md (Python 3.12, 5 GB)
 # make clean  remove what was made here (environment, demo data and run)
 #
@@ -29,12 +30,13 @@ SETUP = $(if $(PYTHON),@$(PYTHON) tools/setup_env.py,$(error $(NO_PYTHON)))
 
 VENV_PYTHON := .venv/bin/python
 DEMO_DIR := work_dirs/mae_demo
+DOCS_DIR := work_dirs/docs
 DEMO_PICTURE := $(DEMO_DIR)/reconstruction.png
 # Every test process computes with one thread; there is one process for each core.
 WORKERS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env gpu-dry clean
+.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env docs docs-env gpu-dry clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -73,8 +75,17 @@ lint: lint-env
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+docs-env:
+	$(SETUP) docs
+
+# mkdocs-material tells of its successor at every start.
+docs: docs-env
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --clean
+	$(VENV_PYTHON) tools/dev/docs_site/check_links.py $(DOCS_DIR)
+	@echo 'Documentation: $(DOCS_DIR)/index.html (python -m http.server -d $(DOCS_DIR))'
+
 gpu-dry:
 	@tools/dev/gpu_dry.sh
 
 clean:
-	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) build *.egg-info
+	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) $(DOCS_DIR) build *.egg-info

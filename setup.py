@@ -43,6 +43,8 @@ UPSTREAM_HOSTS = {
     'seg': ['mmsegmentation>=1.2.2', 'ftfy', 'regex'],
     'cls': ['mmpretrain>=1.2'],
 }
+# The site: `make docs`.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<2']
 # Zarr and DICOM.
 RASTER = ['pydicom>=3', 'zarr']
 DEV = [
@@ -92,7 +94,7 @@ class BuildWithConfigs(build_py):
 def _extras() -> dict[str, list[str]]:
     hosts = [requirement for host in FORK_HOSTS.values() for requirement in host]
     upstream = UPSTREAM + [name for host in UPSTREAM_HOSTS.values() for name in host]
-    extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER}
+    extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER, 'docs': DOCS}
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}

@@ -1,9 +1,10 @@
-"""Set up the environment in ``.venv``: ``python tools/setup_env.py demo|lint|fast|test``.
+"""Set up the environment in ``.venv``: ``python tools/setup_env.py demo|lint|docs|fast|test``.
 
-The Makefile's ``demo``, ``lint``, ``test-fast`` and ``test`` call this first. It needs nothing but
-Python. Each step leaves a stamp that holds what the step was; a re-run skips the steps whose stamp
-still says the same, and does again the one that was interrupted or whose content has changed. The
-environments are one: ``test`` adds to ``fast``, that to ``lint``, and that to ``demo``.
+The Makefile's ``demo``, ``lint``, ``docs``, ``test-fast`` and ``test`` call this first. It needs
+nothing but Python. Each step leaves a stamp that holds what the step was; a re-run skips the steps
+whose stamp still says the same, and does again the one that was interrupted or whose content has
+changed. The environments are one: ``test`` adds to ``fast``, that to ``lint``, and that to
+``demo``, as does ``docs``.
 """
 
 from __future__ import annotations
@@ -93,6 +94,14 @@ LINT = (
         _pip('ruff==0.17.6', 'mypy==2.4.1', 'import-linter==2.17'),
     ),
 )
+# What `pip install '.[docs]'` installs.
+DOCS = (
+    Step(
+        'docs',
+        'mkdocs and what it needs',
+        _pip('mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<2'),
+    ),
+)
 FAST = (
     Step(
         'hosts',
@@ -128,6 +137,7 @@ TEST = (
 ENVIRONMENTS = {
     'demo': DEMO,
     'lint': DEMO + LINT,
+    'docs': DEMO + DOCS,
     'fast': DEMO + LINT + FAST,
     'test': DEMO + LINT + FAST + TEST,
 }

@@ -17,9 +17,8 @@ class ReconstructionLoss(BaseMetric):
     so that two checkpoints are compared on the same masks. Losses of different targets (pixels,
     normalised pixels, tokens) cannot be compared with each other.
 
-    Args:
-        collect_device: 'cpu' or 'gpu', where results of several processes meet.
-        prefix: Put before the name ``loss``.
+    It takes mmengine's ``collect_device`` ('cpu' or 'gpu', where results of several processes
+    meet) and ``prefix`` (put before the name ``loss``).
     """
 
     default_prefix = 'reconstruction'

@@ -165,10 +165,11 @@ class TokenTarget(nn.Module):
         patch_size: p.
         downsample: Pixels that one of its tokens covers (DALL-E: 8). Images are resized so that
             one token falls on each patch.
-        mean, std: The data preprocessor's, to get the raw pixels back (0 to 255); handed on by
-            the MAE.
-        tokenizer_mean, tokenizer_std: What the tokenizer wants instead. The defaults are
-            DALL-E's: ``0.1 + 0.8 · pixel / 255``.
+        mean: The data preprocessor's, to get the raw pixels back (0 to 255); handed on by the MAE.
+        std: The same of its deviation.
+        tokenizer_mean: What the tokenizer wants instead. The defaults are DALL-E's:
+            ``0.1 + 0.8 · pixel / 255``.
+        tokenizer_std: What the tokenizer wants instead.
     """
 
     is_classification = True

@@ -23,7 +23,7 @@ def test_the_committed_table_is_that_of_the_committed_results():
     environments = tool()
     results = json.loads(environments.RESULTS.read_text(encoding='utf-8'))
     assert environments.TABLE.read_text(encoding='utf-8') == environments.table(results)
-    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    page = (ROOT / 'docs/installation.md').read_text(encoding='utf-8')
     assert all(f'| {name} | {e.python} |' in page for name, e in environments.ENVIRONMENTS.items())
 
 

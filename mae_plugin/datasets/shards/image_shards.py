@@ -55,7 +55,9 @@ class ImageShards(ImageDataset):
         max_cached (int, optional): Fetched shards kept, beside those being fetched; the ones
             unused for longest go first. Should exceed ``window`` times the runs on this machine.
             None keeps all.
-        pipeline, seed, bad_images: See :class:`ImageDataset`.
+        pipeline: As for :class:`ImageDataset`.
+        seed: As for :class:`ImageDataset`.
+        bad_images: As for :class:`ImageDataset`.
 
     Raises:
         UserError: If there is no shard or no image, a shard is damaged or points outside its
