@@ -6,6 +6,7 @@ Examples:
     python tools/train.py CONFIG --pretrained work_dirs/RUN/epoch_800.pth
     python tools/train.py CONFIG --data-root photos more/photos # without labels: several folders
     python tools/train.py CONFIG --batch-size 64 --accumulate 4
+    python tools/train.py CONFIG --probe-train DIR/train --probe-val DIR/val   # is it learning?
 
 The batch is the config's, or as much of it as fits: on a GPU what its memory holds, on a CPU what
 takes seconds and fits into the memory that is free, in no more data workers than cores. The
@@ -24,6 +25,7 @@ from contextlib import nullcontext
 from mae_plugin.cli.batch_options import add_batch_arguments, batch_request
 from mae_plugin.cli.block_imports import block_imports
 from mae_plugin.cli.data_roots import config_first
+from mae_plugin.cli.monitor_options import add_monitor_arguments, set_monitor
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 from mae_plugin.errors import UserError
 
@@ -36,6 +38,7 @@ def parse_args() -> Namespace:
     parser.add_argument('config', help='config file')
     add_common_arguments(parser, several_roots=True)
     add_batch_arguments(parser)
+    add_monitor_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -102,6 +105,7 @@ def main() -> None:
         from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
+        set_monitor(cfg, args)
         tuned = get_device() == 'cpu' and not args.no_cpu_tuning and not cfg.get('compile')
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None

@@ -60,6 +60,59 @@ def extract_features(
     return Features(result, torch.tensor(labels, device=result.device))
 
 
+@dataclass
+class Watched:
+    """What :func:`watch` finds: features (N, D), and the mean loss if it was asked for."""
+
+    features: Tensor
+    loss: float | None = None
+
+
+@torch.no_grad()
+def watch(model: nn.Module, batches: Iterable[dict], pool: str, with_loss: bool) -> Watched:
+    """Features of whole images without labels, and the loss of their reconstruction.
+
+    The masks follow from the samples' keys: they are the same in each evaluation.
+
+    Args:
+        model: A ``MAE``; its training mode is restored afterwards.
+        batches: ``inputs`` (B, C, H, W) and ``data_samples`` with ``sample_key``.
+        pool: 'avg' or 'cls'.
+        with_loss: Whether the images are reconstructed too.
+    """
+    was_training = model.training
+    model.eval()
+    backbone = model.backbone
+    features, losses = [], []
+    for batch in batches:
+        data = model.data_preprocessor(batch)
+        tokens = backbone(data['inputs'])
+        features.append(pool_tokens(tokens, pool, backbone.num_prefix_tokens).float())
+        if with_loss:
+            losses.append(model.reconstruct(data['inputs'], data['data_samples']).loss.double())
+    model.train(was_training)
+    loss = torch.cat(losses).mean().item() if losses else None
+    return Watched(torch.cat(features), loss)
+
+
+def unlabelled_images(
+    folder: str, size: int | tuple[int, int], channels: int = 3, **decoding: Any
+) -> ImageFolder:
+    """All images below a folder, resized and cut at the centre.
+
+    Args:
+        folder: Searched recursively.
+        size: Side, or (H, W).
+        channels: C.
+        decoding: ``keep_depth``, ``nodata`` and the like, as in training.
+
+    Raises:
+        UserError: If the folder is missing or holds no image.
+    """
+    pipeline = [LoadResizeCenterCrop(size, channels=channels, **decoding), PackInputs()]
+    return ImageFolder(folder, labels=False, pipeline=pipeline)
+
+
 def labelled_loader(
     folder: str,
     size: int | tuple[int, int],

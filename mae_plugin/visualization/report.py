@@ -12,6 +12,7 @@ from mae_plugin.files import atomic_write
 
 from .charts import Chart, Points, line_chart
 from .run_history import RunHistory, read_run
+from .trends import verdict
 
 MAX_PICTURES = 8
 PICTURE_WIDTH = 1100  # pixels; larger ones are shrunk
@@ -39,7 +40,9 @@ def render(run: RunHistory, name: str) -> str:
         name=name,
         facts=_facts(run, images),
         charts=_charts(run, images),
+        verdict=verdict(run.scalars),
         pictures=_pictures(run),
+        neighbours=run.neighbours and _embed(run.neighbours),
         scores=scores,
         score_steps=sorted(set().union(*scores.values())),
         config=run.config,
@@ -63,6 +66,8 @@ def _facts(run: RunHistory, images: int | None) -> dict[str, str]:
     for key, title in PROBES.items():
         if key in run.scalars:
             facts[title] = f'{run.scalars[key][-1][1]:.1f}%'
+    if 'probe/rank' in run.scalars:
+        facts['effective rank'] = f'{run.scalars["probe/rank"][-1][1]:.1f}'
     times = sorted(value for _, value in run.scalars.get('time', []))
     if times:
         median = times[len(times) // 2]
@@ -80,7 +85,8 @@ def _charts(run: RunHistory, images: int | None) -> list[Chart]:
             'Frozen features, top-1 (%)',
             {title: scalars[key] for key, title in PROBES.items() if key in scalars},
         ),
-        ('Learning rate', {'lr': scalars.get('lr', [])}),
+        ('Effective rank of frozen features', {'RankMe': scalars.get('probe/rank', [])}),
+        ('Learning rate', _learning_rates(run)),
     ]
     if 'time' in scalars and images:
         rate = [(step, images / value) for step, value in scalars['time'] if value]

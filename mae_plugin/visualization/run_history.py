@@ -14,12 +14,14 @@ class RunHistory:
     Attributes:
         scalars: Points (iteration, value) by name.
         pictures: Reconstruction pictures by iteration.
+        neighbours: The newest contact sheet of nearest neighbours.
         config: Text of the newest config.
         epochs: Epoch reached.
     """
 
     scalars: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     pictures: dict[int, Path] = field(default_factory=dict)
+    neighbours: Path | None = None
     config: str = ''
     epochs: int = 0
 
@@ -42,7 +44,10 @@ def read_run(work_dir: str | Path) -> RunHistory:
                 if isinstance(value, (int, float)) and name not in ('step', 'iter', 'epoch'):
                     values.setdefault(name, {})[step] = value
         for path in (folder / 'vis_image').glob('reconstruction_*.png'):
-            run.pictures[int(path.stem.rsplit('_', 1)[1])] = path
+            run.pictures[_step(path)] = path
+        run.neighbours = max(
+            (folder / 'vis_image').glob('neighbours_*.png'), key=_step, default=run.neighbours
+        )
         if (folder / 'config.py').is_file():
             run.config = (folder / 'config.py').read_text(encoding='utf-8')
     if not values:
@@ -52,6 +57,11 @@ def read_run(work_dir: str | Path) -> RunHistory:
         )
     run.scalars = {name: sorted(points.items()) for name, points in values.items()}
     return run
+
+
+def _step(path: Path) -> int:
+    """The iteration at which a picture was drawn."""
+    return int(path.stem.rsplit('_', 1)[1])
 
 
 def _lines(path: Path) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from mmengine.config import Config
 from processes import run
 from tiny_run import mae_config
 
+from mae_plugin.datasets import LoadResizeCenterCrop
+from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.engine.hooks import MonitorHook, monitor
 from mae_plugin.engine.runner import build_runner
 
@@ -140,3 +143,63 @@ def test_processes_score_what_one_does(folder, tmp_path, name):
     steps, *scores = zip(*logged(tmp_path))
     assert steps == (6, 9) and all(90 < score <= 100 for pair in scores for score in pair)
     assert (tmp_path / 'report.html').is_file()
+
+
+def scalars(work_dir):
+    """(step, value) by name."""
+    found = {}
+    for path in work_dir.glob('*/vis_data/scalars.json'):
+        for line in map(json.loads, path.read_text().splitlines()):
+            for name, value in line.items():
+                found.setdefault(name, []).append((line['step'], value))
+    return found
+
+
+def test_rank_neighbours_and_the_loss_on_held_out_images(folder, tmp_path):
+    """Without labels, and the run is the same as without the hook."""
+    watched = train(folder, tmp_path / 'a', interval=2, images=str(folder / 'val'))
+    plain = train(folder, tmp_path / 'b')
+    for mine, other in zip(watched.model.parameters(), plain.model.parameters()):
+        assert torch.equal(mine, other)
+    found = scalars(tmp_path / 'a')
+    assert [step for step, _ in found['probe/rank']] == [6, 12]
+    assert all(1 <= value <= 8.01 for _, value in found['probe/rank'])
+    assert 'probe/knn' not in found
+
+    # The reference: each image of the folder by the model as it is now, its mask by its key.
+    model = watched.model.eval()
+    keys = [sample_key(0, 0, index) for index in range(12)]
+    paths = sorted((folder / 'val').glob('*/*.png'))
+    images = torch.stack(
+        [torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1)
+         for path in paths]
+    )  # fmt: skip
+    with torch.no_grad():
+        inputs = model.data_preprocessor(dict(inputs=shrunk(images)))['inputs']
+        samples = [SimpleNamespace(sample_key=key) for key in keys]
+        losses = model.reconstruct(inputs, samples).loss
+    assert found['held_out/loss'][-1][1] == pytest.approx(losses.mean().item(), rel=1e-5)
+    (sheet,) = (tmp_path / 'a').glob('*/vis_data/vis_image/neighbours_12.png')
+    assert cv2.imread(str(sheet)).shape[0] > 8 * 112
+    page = (tmp_path / 'a/report.html').read_text()
+    for words in ('Is it still learning', 'Effective rank', 'held_out/loss', 'Nearest neighbours'):
+        assert words in page, words
+
+
+def shrunk(images):
+    """As the monitor cuts 16 of 18 pixels after a resize."""
+    cut = LoadResizeCenterCrop(16)
+    results = []
+    for image in images:
+        data = cv2.imencode('.png', image.permute(1, 2, 0).numpy()[..., ::-1])[1].tobytes()
+        results.append(cut(dict(img_bytes=data, img_path='x.png'))['img'][0])
+    return torch.stack(results)
+
+
+def test_crops_of_the_training_images_do_where_none_are_held_out(folder, tmp_path):
+    train(folder, tmp_path, epochs=2, interval=1, max_images=5)
+    found = scalars(tmp_path)
+    assert [step for step, _ in found['probe/rank']] == [3, 6] and 'held_out/loss' not in found
+    assert all(value <= 5.01 for _, value in found['probe/rank'])
+    train(folder, tmp_path / 'none', epochs=1, max_images=0, interval=1)
+    assert 'probe/rank' not in scalars(tmp_path / 'none')

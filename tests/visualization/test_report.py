@@ -91,3 +91,16 @@ def test_charts_of_one_page_share_no_ids():
     pages = [line_chart(title, {'a': [(0, 1), (1, 2)]}).svg for title in ('Loss', 'Rate')]
     first, second = (set(re.findall(r'id="(m\w+|p\w{8,})"', svg)) for svg in pages)
     assert first and second and not first & second
+
+
+@pytest.mark.parametrize('hook', [True, False])
+def test_the_learning_rate_is_that_in_use(tmp_path, hook):
+    """mmengine's own base_lr leaves out what the batch scales; the hook's does not."""
+    write_part(tmp_path, '20260101_000000', (10, 20), loss=1.0)
+    folder = tmp_path / '20260101_000000/vis_data'
+    lines = [dict(lr=1e-4, base_lr=2e-3, loss=1.0, step=step) for step in (10, 20)]
+    (folder / 'scalars.json').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    hooks = "[dict(type='mae_plugin.ScheduleHook')]" if hook else '[]'
+    (folder / 'config.py').write_text(f'custom_hooks = {hooks}\n')
+    page = write_report(tmp_path).read_text()
+    assert ('highest lr (head)' in page) == hook
