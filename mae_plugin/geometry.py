@@ -12,6 +12,9 @@ from mae_plugin.compat import is_exporting
 from mae_plugin.errors import UserError
 
 Grid = tuple[int, int]
+# How families resize their tables: MAE and most others; DINOv2 with registers, and timm; DINOv2,
+# which interpolates for a grid that is 0.1 longer, and samples that at the wanted one's places.
+RESIZES = ('bicubic', 'bicubic-antialias', 'bicubic-offset')
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -117,7 +120,11 @@ def sincos_pos_embed(dims: int, grid: Grid, num_prefix_tokens: int = 0) -> Tenso
 
 
 def resize_pos_embed(
-    pos_embed: Tensor, source: Grid, target: Grid, num_prefix_tokens: int = 1
+    pos_embed: Tensor,
+    source: Grid,
+    target: Grid,
+    num_prefix_tokens: int = 1,
+    how: str = 'bicubic',
 ) -> Tensor:
     """Resize position embeddings bicubically, leaving the prefix tokens' rows as they are.
 
@@ -126,13 +133,16 @@ def resize_pos_embed(
         source: Grid (h, w) of ``pos_embed``.
         target: Grid (h, w) wanted.
         num_prefix_tokens: Rows before the grid.
+        how: One of :data:`RESIZES`.
 
     Returns:
         Tensor (1, num_prefix_tokens + h'·w', D); ``pos_embed`` itself if the grids are equal.
 
     Raises:
-        UserError: If the number of rows does not fit ``source``.
+        UserError: If the number of rows does not fit ``source``, or ``how`` is unknown.
     """
+    if how not in RESIZES:
+        raise UserError(f'resize={how!r}: choose one of {", ".join(RESIZES)}')
     if pos_embed.shape[1] != num_prefix_tokens + source[0] * source[1]:
         raise UserError(
             f'pos_embed has {pos_embed.shape[1]} rows, but {num_prefix_tokens} prefix tokens and '
@@ -142,6 +152,13 @@ def resize_pos_embed(
         return pos_embed
     prefix, table = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
     table = table.reshape(1, *source, -1).permute(0, 3, 1, 2).float()
-    table = F.interpolate(table, size=target, mode='bicubic', align_corners=False)
+    options: dict[str, Any] = dict(
+        mode='bicubic', align_corners=False, antialias=how == 'bicubic-antialias'
+    )
+    if how == 'bicubic-offset':
+        scales = [(new + 0.1) / old for new, old in zip(target, source)]
+        table = F.interpolate(table, scale_factor=scales, **options)
+    else:
+        table = F.interpolate(table, size=target, **options)
     table = table.permute(0, 2, 3, 1).flatten(1, 2).to(pos_embed.dtype)
     return torch.cat([prefix, table], dim=1)

@@ -82,11 +82,11 @@ def test_the_encoder_resizes_its_table_for_other_images(with_cls_token):
     # A table that nothing could regenerate, as a checkpoint of another project may have.
     vit.pos_embed.data.normal_()
     grid_rows = vit.pos_embed[:, int(with_cls_token) :]
-    assert torch.equal(vit.positions((4, 6)), grid_rows)
+    assert torch.equal(vit.positions.rows(vit.pos_embed, (4, 6)), grid_rows)
     expected = resize_pos_embed(grid_rows, (4, 6), (7, 3), 0)
-    assert torch.equal(vit.positions((7, 3)), expected)
+    assert torch.equal(vit.positions.rows(vit.pos_embed, (7, 3)), expected)
     ids = torch.tensor([[20, 3], [0, 4]])
-    assert torch.equal(vit.positions((7, 3), ids), expected[0][ids])
+    assert torch.equal(vit.positions.rows(vit.pos_embed, (7, 3), ids), expected[0][ids])
 
 
 def test_the_decoder_resizes_its_table_for_other_images():

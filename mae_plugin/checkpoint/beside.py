@@ -33,7 +33,9 @@ def fit_beside(
         and model.decoder_grid is not None
         and known[positions].shape[2] == own[positions].shape[2]
     ):
-        known[positions], how = fit_pos_embed(known[positions], model.decoder_grid, 1, source=grid)
+        h, w = model.decoder_grid
+        num_rows = own[positions].shape[1] - h * w
+        known[positions], how = fit_pos_embed(known[positions], (h, w), num_rows, num_rows, grid)
         changed.update({positions: how} if how else {})
     unfit = {
         key: f'{tuple(tensor.shape)} for {tuple(own[key].shape)}'

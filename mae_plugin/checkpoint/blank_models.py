@@ -30,7 +30,7 @@ def blank_models(
     """
     vit = _blank(_vit(size, grid))
     dense = {name: tensor for name, tensor in vit.items() if not name.startswith('norm.')}
-    facts = (grid, int(size.cls_token), num_heads, 1e-6, (0,) * size.depth)
+    facts = (grid, size.cls_tokens, num_heads, 1e-6, (0,) * size.depth)
     trunk = TrunkSpec('ViT', vit, *facts)
     models = {
         'ViT': ModelSpec(vit, {'': trunk}),
@@ -60,9 +60,10 @@ def is_decoder(names: set[str]) -> bool:
 
 def _vit(size: Sizes, grid: Grid) -> Shapes:
     width, patch = size.width, size.patch_size
-    shapes: Shapes = {'cls_token': (1, 1, width)} if size.cls_token else {}
+    tokens = {'cls_token': size.cls_tokens, 'register_tokens': size.register_tokens}
+    shapes: Shapes = {name: (1, count, width) for name, count in tokens.items() if count}
     shapes |= {
-        'pos_embed': (1, int(size.cls_token) + grid[0] * grid[1], width),
+        'pos_embed': (1, size.cls_tokens + grid[0] * grid[1], width),
         'patch_embed.proj.weight': (width, size.in_channels, patch, patch),
         'patch_embed.proj.bias': (width,),
     }

@@ -59,7 +59,8 @@ def _grid(found: Recognised) -> Grid | None:
     if table is None or found.grid is not None:
         return found.grid
     try:
-        return find_grid(table, None, 'cls_token' in found.encoder)[1]
+        size = sizes(found.encoder)
+        return find_grid(table, None, size.cls_tokens, size.register_tokens)[1]
     except ValueError:
         return None
 

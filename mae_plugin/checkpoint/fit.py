@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -10,14 +11,20 @@ from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .report import shorten
-from .resize import fit_pos_embed, resize_channels, resize_patch_projection, resize_rel_pos
+from .resize import (
+    find_grid,
+    fit_pos_embed,
+    resize_channels,
+    resize_patch_projection,
+    resize_rel_pos,
+)
 from .sizes import Sizes, sizes
 from .spec import TrunkSpec
 
 # What a file may lack: models of all formats do without them.
 OPTIONAL = re.compile(r'norm\.|blocks\.\d+\.(gamma_[12]|attn\.rel_pos_[hw])$')
-# Each layer scale and the linear layer whose output it multiplies.
-SCALED = {'gamma_1': 'attn.proj', 'gamma_2': 'mlp.fc2'}
+# Each layer scale and the linear layers whose output it multiplies.
+SCALED = {'gamma_1': ('attn.proj',), 'gamma_2': ('mlp.fc2', 'mlp.w3')}
 
 
 def require_sizes(encoder: Mapping[str, Tensor], trunk: TrunkSpec) -> None:
@@ -27,8 +34,9 @@ def require_sizes(encoder: Mapping[str, Tensor], trunk: TrunkSpec) -> None:
         UserError: Shows both sides.
     """
     theirs, ours = sizes(encoder), sizes(trunk.tensors)
-    if (theirs.width, theirs.depth, theirs.hidden) != (ours.width, ours.depth, ours.hidden):
-        raise _mismatch('sizes differ', theirs, ours)
+    for name in ('width', 'depth', 'hidden', 'mlp'):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise _mismatch(f'{name} differs', theirs, ours)
 
 
 def adapt_encoder(
@@ -53,16 +61,17 @@ def adapt_encoder(
     theirs, ours = sizes(encoder), sizes(own)
     state = dict(encoder)
     changed: dict[str, str] = {}
-    if 'cls_token' not in own:
-        state.pop('cls_token', None)
-    elif 'cls_token' not in state:
-        raise _mismatch(
-            'it has no class token: build the model with with_cls_token=False', theirs, ours
-        )
+    _fold_register_rows(state, theirs, trunk.grid, grid, changed)
+    _fit_tokens(state, theirs, ours)
     _fit_patches(state, own, changed)
-    if 'pos_embed' in state:
+    if 'pos_embed' in state and 'pos_embed' in own:
         state['pos_embed'], how = fit_pos_embed(
-            state['pos_embed'], trunk.grid, trunk.num_prefix_tokens, theirs.cls_token, grid
+            state['pos_embed'],
+            trunk.grid,
+            trunk.num_cls_tokens,
+            theirs.cls_tokens,
+            grid,
+            trunk.resize,
         )
         if how:
             changed['pos_embed'] = how if state['pos_embed'].any() else 'zero, as in the file'
@@ -74,8 +83,8 @@ def adapt_encoder(
     unfit = [name for name in own if name in state and state[name].shape != own[name].shape]
     if 'pos_embed' in missing:
         raise _mismatch(
-            'it has no absolute positions (pos_embed): they are rotary or relative, which a '
-            'plain ViT does not compute',
+            'it has no absolute positions (pos_embed): they are rotary or relative, which the '
+            'model does not compute',
             theirs,
             ours,
         )
@@ -94,6 +103,44 @@ def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> UserError:
         f'its encoder does not fit: {reason}.\n  file:  {theirs}\n  model: {ours}\n'
         'Build the model as the file is, or choose another file'
     )
+
+
+def _fold_register_rows(
+    state: dict[str, Tensor],
+    theirs: Sizes,
+    target: Grid,
+    source: Grid | None,
+    changed: dict[str, str],
+) -> None:
+    """Add the registers' rows of the positions, where a file has some, to the registers."""
+    table, first = state.get('pos_embed'), theirs.cls_tokens
+    last = first + theirs.register_tokens
+    if table is None or first == last:
+        return
+    if source is None:
+        num_rows, _ = find_grid(table, target, first, theirs.register_tokens)
+    else:
+        num_rows = table.shape[1] - source[0] * source[1]
+    if num_rows == last:
+        state['register_tokens'] = state['register_tokens'] + table[:, first:last]
+        state['pos_embed'] = torch.cat([table[:, :first], table[:, last:]], dim=1)
+        changed['register_tokens'] = 'with their rows of pos_embed added'
+
+
+def _fit_tokens(state: dict[str, Tensor], theirs: Sizes, ours: Sizes) -> None:
+    """Leave the file's prefix tokens out if the model has none, or see that it has the same."""
+    if not ours.cls_tokens and not ours.register_tokens:
+        for name in ('cls_token', 'register_tokens'):
+            state.pop(name, None)
+        return
+    if ours.cls_tokens and not theirs.cls_tokens:
+        raise _mismatch(
+            'it has no class token: build the model with with_cls_token=False', theirs, ours
+        )
+    for name in ('cls_tokens', 'register_tokens'):
+        count = getattr(theirs, name)
+        if count != getattr(ours, name):
+            raise _mismatch(f'build the model with num_{name}={count}', theirs, ours)
 
 
 def _fit_patches(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:
@@ -131,7 +178,7 @@ def _fit_layer_scale(state: dict[str, Tensor], own: Mapping, changed: dict[str, 
 
 
 def fold_layer_scale(state: dict[str, Tensor]) -> list[str]:
-    """Fold layer scales into ``attn.proj`` and ``mlp.fc2``, which computes the same.
+    """Fold layer scales into the last layer of each branch, which computes the same.
 
     Returns:
         Names of the tensors changed.
@@ -140,8 +187,8 @@ def fold_layer_scale(state: dict[str, Tensor]) -> list[str]:
     for name in [name for name in state if name.endswith(tuple(SCALED))]:
         gamma = state.pop(name).flatten()
         block, _, which = name.rpartition('.')
-        for leaf in ('weight', 'bias'):
-            linear = f'{block}.{SCALED[which]}.{leaf}'
+        for layer, leaf in product(SCALED[which], ('weight', 'bias')):
+            linear = f'{block}.{layer}.{leaf}'
             if linear in state:
                 column = gamma if leaf == 'bias' else gamma[:, None]
                 state[linear] = state[linear] * column

@@ -13,63 +13,73 @@ from mae_plugin.geometry import Grid, resize_pos_embed
 def fit_pos_embed(
     pos_embed: Tensor,
     target: Grid,
-    num_prefix_tokens: int,
-    has_cls_token: bool = True,
+    num_rows: int,
+    num_cls_tokens: int = 1,
     source: Grid | None = None,
+    how: str = 'bicubic',
 ) -> tuple[Tensor, str]:
-    """Bring position embeddings to another grid, with or without the class token's row.
+    """Bring position embeddings to another grid, with or without the class tokens' rows.
 
-    A missing row for the class token becomes zero, which is what a file without one adds to its
-    class token.
+    Missing rows for class tokens become zero, which is what a file without them adds.
 
     Args:
         pos_embed: (1, N, D).
         target: Grid (h, w) wanted.
-        num_prefix_tokens: Rows wanted before the grid, 0 or 1.
-        has_cls_token: Whether the file has a class token, so that a row for it is likely.
+        num_rows: Rows wanted before the grid, one for each class token of the model.
+        num_cls_tokens: Class tokens of the file, so that rows for them are likely.
         source: Grid of ``pos_embed`` where it is known; else see :func:`find_grid`.
+        how: How to resize, one of :data:`mae_plugin.geometry.RESIZES`.
 
     Returns:
-        (1, num_prefix_tokens + h·w, D), and what was done in words, '' for nothing.
+        (1, num_rows + h·w, D), and what was done in words, '' for nothing.
 
     Raises:
         UserError: If the rows form no grid that can be told.
     """
     if source is None:
-        num_prefix, source = find_grid(pos_embed, target, has_cls_token)
+        num_prefix, source = find_grid(pos_embed, target, num_cls_tokens)
     else:
         num_prefix = pos_embed.shape[1] - source[0] * source[1]
-    how = []
+    words = []
     if tuple(source) != tuple(target):
-        how.append('a grid of {}x{} to a grid of {}x{}, bicubic'.format(*source, *target))
-    pos_embed = resize_pos_embed(pos_embed, source, target, num_prefix)
-    if num_prefix > num_prefix_tokens:
-        how.append("without the class token's row")
-        pos_embed = pos_embed[:, 1:]
-    elif num_prefix < num_prefix_tokens:
-        how.append('a zero row for the class token')
-        pos_embed = torch.cat([torch.zeros_like(pos_embed[:, :1]), pos_embed], dim=1)
-    return pos_embed, '; '.join(how)
+        words.append('a grid of {}x{} to a grid of {}x{}, {}'.format(*source, *target, how))
+    pos_embed = resize_pos_embed(pos_embed, source, target, num_prefix, how)
+    if num_prefix > num_rows:
+        words.append("without the class token's row")
+        pos_embed = pos_embed[:, num_prefix - num_rows :]
+    elif num_prefix < num_rows:
+        words.append('a zero row for the class token')
+        zeros = pos_embed.new_zeros(1, num_rows - num_prefix, pos_embed.shape[2])
+        pos_embed = torch.cat([zeros, pos_embed], dim=1)
+    return pos_embed, '; '.join(words)
 
 
-def find_grid(pos_embed: Tensor, target: Grid | None, has_cls_token: bool) -> tuple[int, Grid]:
-    """Rows for the class token (0 or 1) and the grid (h, w) of a file's position embeddings.
+def find_grid(
+    pos_embed: Tensor,
+    target: Grid | None,
+    num_cls_tokens: int,
+    num_register_tokens: int = 0,
+) -> tuple[int, Grid]:
+    """Rows for prefix tokens and the grid (h, w) of a file's position embeddings.
 
-    No file says what grid its rows form, and 196 of them may be 14x14 or 7x28. But neighbours
-    have similar positions: laid out wrongly, a table is much rougher. The expected grid (of the
-    model's size, a square, or of the model's aspect ratio) is believed unless another one is
-    clearly smoother.
+    There may be rows for the class tokens, for these and the registers, for none, or for a class
+    token that was left out. No file says what grid its rows form, and 196 of them may be 14x14 or
+    7x28. But neighbours have similar positions: laid out wrongly, a table is much rougher. The
+    expected grid (of the model's size, a square, or of the model's aspect ratio) is believed
+    unless another one is clearly smoother.
 
     Args:
         pos_embed: (1, N, D).
         target: Grid (h, w) of the model, if there is one.
-        has_cls_token: Whether the file has a class token.
+        num_cls_tokens: Class tokens in the file.
+        num_register_tokens: Register tokens in the file.
 
     Raises:
         UserError: If no grid is expected, and none is clearly the smoothest.
     """
     rows = pos_embed.shape[1]
-    prefixes = (1, 0) if has_cls_token else (0, 1)
+    known = (num_cls_tokens, num_cls_tokens + num_register_tokens, 0)
+    prefixes = tuple(dict.fromkeys(known if num_cls_tokens + num_register_tokens else (0, 1)))
     grids = {
         (prefix, grid): _roughness(pos_embed[0, prefix:].float(), grid)
         for prefix in prefixes

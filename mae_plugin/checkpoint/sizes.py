@@ -10,7 +10,13 @@ from mae_plugin.errors import UserError
 
 
 class Sizes(NamedTuple):
-    """What can be read off an encoder's shapes."""
+    """What can be read off an encoder's shapes.
+
+    Attributes:
+        hidden: What the MLP's last layer takes.
+        positions: Rows of the position embeddings; 0 without a table.
+        mlp: 'gelu' or, gated, 'swiglu'.
+    """
 
     width: int
     depth: int
@@ -18,7 +24,9 @@ class Sizes(NamedTuple):
     patch_size: int
     in_channels: int
     positions: int
-    cls_token: bool
+    cls_tokens: int
+    register_tokens: int = 0
+    mlp: str = 'gelu'
 
     @property
     def arch(self) -> str:
@@ -30,10 +38,22 @@ class Sizes(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f'{self.arch}: width {self.width}, depth {self.depth}, MLP {self.hidden}, '
+            f'{self.arch}: width {self.width}, depth {self.depth}, '
+            f'{"SwiGLU" if self.mlp == "swiglu" else "MLP"} {self.hidden}, '
             f'patch {self.patch_size}, {self.in_channels} channels, {self.positions} positions, '
-            f'{"with" if self.cls_token else "no"} class token'
+            f'{_tokens(self.cls_tokens)}'
+            + (f', {self.register_tokens} register tokens' if self.register_tokens else '')
         )
+
+
+def _tokens(count: int) -> str:
+    if count > 1:
+        return f'{count} class tokens'
+    return f'{"with" if count else "no"} class token'
+
+
+def _count(encoder: Mapping[str, Tensor], name: str) -> int:
+    return encoder[name].shape[-2] if name in encoder else 0
 
 
 def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
@@ -50,14 +70,21 @@ def sizes(encoder: Mapping[str, Tensor]) -> Sizes:
         )
     width, channels, patch_size, _ = shape
     blocks = {int(name.split('.')[1]) for name in encoder if name.startswith('blocks.')}
-    hidden = encoder.get('blocks.0.mlp.fc1.weight')
+    mlp = 'swiglu' if 'blocks.0.mlp.w3.weight' in encoder else 'gelu'
+    first, last = (encoder.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'w3'))
+    if last is not None:
+        hidden = last.shape[1]
+    else:
+        hidden = 0 if first is None else first.shape[0]
     positions = encoder.get('pos_embed')
     return Sizes(
         width,
         max(blocks) + 1 if blocks else 0,
-        0 if hidden is None else hidden.shape[0],
+        hidden,
         patch_size,
         channels,
         0 if positions is None else positions.shape[1],
-        'cls_token' in encoder,
+        _count(encoder, 'cls_token'),
+        _count(encoder, 'register_tokens'),
+        mlp,
     )

@@ -15,19 +15,21 @@ class TrunkSpec(NamedTuple):
         name: What to call it in messages, such as ``'ViTBackbone'``.
         tensors: Its own state dict.
         grid: Patch grid (h, w) of its position embeddings.
-        num_prefix_tokens: Rows of the position embeddings before the grid.
+        num_cls_tokens: Class tokens, each with a row of the position embeddings before the grid.
         num_heads: Attention heads, which no tensor shows.
         norm_eps: Of its LayerNorms.
         windows: Side of each block's attention windows in patches, 0 for global attention.
+        resize: How it resizes position embeddings.
     """
 
     name: str
     tensors: Mapping[str, Tensor]
     grid: Grid
-    num_prefix_tokens: int
+    num_cls_tokens: int
     num_heads: int
     norm_eps: float
     windows: tuple[int, ...]
+    resize: str = 'bicubic'
 
 
 class Trunk(Protocol):

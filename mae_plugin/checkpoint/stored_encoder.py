@@ -6,6 +6,8 @@ from typing import Any
 from mmengine.utils import to_2tuple
 from torch import Tensor
 
+from mae_plugin.arch import config_sizes
+from mae_plugin.checkpoint.sizes import sizes
 from mae_plugin.checkpoint.stored_config import stored_config
 from mae_plugin.geometry import Grid, patch_grid
 
@@ -17,9 +19,10 @@ def stored_grid(content: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Gr
     """The patch grid that the config names, if it fits the encoder."""
     try:
         backbone = _backbone(content)
-        img_size, patch_size = backbone.get('img_size', 224), backbone.get('patch_size', 16)
+        img_size, patch_size = config_sizes(backbone)
         h, w = patch_grid(to_2tuple(img_size), patch_size)
-        return (h, w) if encoder['pos_embed'].shape[1] - h * w in (0, 1) else None
+        num_rows = {0, 1, sizes(encoder).cls_tokens}
+        return (h, w) if encoder['pos_embed'].shape[1] - h * w in num_rows else None
     except _UNUSABLE:
         return None
 

@@ -33,7 +33,9 @@ def parse_args() -> Namespace:
     parser.add_argument('checkpoints', nargs='+', help='run of this project, or any ViT file')
     parser.add_argument('--data-root', required=True, metavar='DIR', help='holds train/ and val/')
     parser.add_argument('--size', type=int, help='image side; by default that of pretraining')
-    parser.add_argument('--pool', choices=['avg', 'cls'], nargs='+', default=['avg', 'cls'])
+    parser.add_argument(
+        '--pool', choices=['avg', 'cls', 'cls-mean'], nargs='+', default=['avg', 'cls']
+    )
     parser.add_argument('--k', type=int, default=20, help='neighbours')
     parser.add_argument('--max-train', type=int, help='use this many training images')
     parser.add_argument('--max-val', type=int, help='use this many validation images')
@@ -55,8 +57,8 @@ def score(
     from mae_plugin.evaluation.features import evaluate_folders
 
     for pool in args.pool:
-        if pool == 'cls' and vit.cls_token is None:
-            print(f'{name} has no class token: feature cls is left out', file=sys.stderr)
+        if pool != 'avg' and vit.cls_token is None:
+            print(f'{name} has no class token: feature {pool} is left out', file=sys.stderr)
             continue
         scores = evaluate_folders(
             vit.to(args.device),

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import to_2tuple
 
+from mae_plugin.arch import config_sizes
 from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.errors import UserError
@@ -62,7 +63,7 @@ def check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
     scope = cfg.get('default_scope')
     if not builds(MODELS, cfg.model, MAE, scope):
         return
-    patch_size = cfg.model.backbone.get('patch_size', 16)
+    patch_size = config_sizes(cfg.model.backbone)[1]
     channels = cfg.model.backbone.get('in_channels', 3)
     divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
     for loader in loaders:
@@ -79,7 +80,7 @@ def check_images(cfg: Config, loaders: tuple[str, ...]) -> None:
                     f'the model takes in_channels={channels}: set `channels` of the transform'
                 )
         if padded and loader == 'train_dataloader':
-            _check_size(loader, padded, to_2tuple(cfg.model.backbone.get('img_size', 224)))
+            _check_size(loader, padded, to_2tuple(config_sizes(cfg.model.backbone)[0]))
 
 
 def transforms_of(cfg: Mapping[str, Any] | Config, loader: str) -> list[Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mae_plugin.arch import config_sizes
 from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.models.mae import MAE
 from mae_plugin.registry import MODELS, TRANSFORMS, builds
@@ -27,7 +28,7 @@ def hand_on_image_shape(cfg: Mapping[str, Any] | Config) -> None:
     if not builds(MODELS, model, MAE, scope):
         return
     backbone = model['backbone']
-    facts = dict(size=backbone.get('img_size', 224), channels=backbone.get('in_channels', 3))
+    facts = dict(size=config_sizes(backbone)[0], channels=backbone.get('in_channels', 3))
     for loader in LOADERS:
         for transform in transforms_of(cfg, loader):
             if builds(TRANSFORMS, transform, CropLoader, scope):

@@ -67,7 +67,8 @@ def load_encoder(
         img_size=backbone.get('img_size') or _img_size(size),
         patch_size=size.patch_size,
         in_channels=size.in_channels,
-        with_cls_token=size.cls_token,
+        num_cls_tokens=size.cls_tokens,
+        num_register_tokens=size.register_tokens,
         qkv_bias='blocks.0.attn.qkv.bias' in encoder,
         layer_scale_init=1.0 if 'blocks.0.gamma_1' in encoder else None,
         final_norm='norm.weight' in encoder,
@@ -109,7 +110,7 @@ def read_model_config(config: str | Path) -> dict:
 
 
 def _img_size(size: Sizes) -> int:
-    side = math.isqrt(max(0, size.positions - int(size.cls_token)))
+    side = math.isqrt(max(0, size.positions - size.cls_tokens))
     if side == 0:
         return 224 // size.patch_size * size.patch_size
     return side * size.patch_size
@@ -120,19 +121,12 @@ def random_encoder(like: ViT) -> ViT:
 
     Built anew: positions, layer scales and biases that ``like`` has learned would stay in it.
     """
-    blocks = like.blocks
     rows, columns = like.grid
     vit = ViT(
-        arch=dict(
-            embed_dims=like.embed_dims,
-            num_layers=like.num_layers,
-            num_heads=blocks[0].attn.num_heads,
-            mlp_ratio=blocks[0].mlp.fc1.out_features / like.embed_dims,
-        ),
+        arch=like.arch._replace(layer_scale_init=None),
         img_size=(rows * like.patch_size, columns * like.patch_size),
         patch_size=like.patch_size,
         in_channels=like.patch_embed.proj.in_channels,
-        with_cls_token=like.cls_token is not None,
     )
     vit.init_weights()
     vit.requires_grad_(False)

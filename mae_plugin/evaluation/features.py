@@ -45,7 +45,8 @@ def extract_features(
         backbone: A ``ViT``.
         preprocessor: Normalises a batch and brings it to the device.
         batches: ``inputs`` (B, C, H, W) and ``data_samples`` with ``gt_label``.
-        pool: 'avg' (patch tokens after the final norm, averaged) or 'cls' (class token).
+        pool: 'avg' (patch tokens after the final norm, averaged), 'cls' (first class token) or
+            'cls-mean' (class tokens averaged).
     """
     was_training = backbone.training
     backbone.eval()
@@ -53,7 +54,8 @@ def extract_features(
     for batch in batches:
         data = preprocessor(batch)
         tokens = backbone(data['inputs'])
-        features.append(pool_tokens(tokens, pool, backbone.num_prefix_tokens).float())
+        counts = backbone.num_prefix_tokens, backbone.num_cls_tokens
+        features.append(pool_tokens(tokens, pool, *counts).float())
         labels += [int(sample.gt_label) for sample in data['data_samples']]
     backbone.train(was_training)
     result = torch.cat(features)

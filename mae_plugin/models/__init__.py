@@ -12,6 +12,7 @@ from .decoder import MAEDecoder
 from .green_noise_masking import GreenNoiseMasking
 from .mae import MAE
 from .masking import BlockMasking, GridMasking, RandomMasking
+from .positions import LearnedPositions, RotaryPositions, SinCosPositions
 from .reconstruction_head import ReconstructionHead
 from .targets import PCATarget, PixelTarget, TokenTarget
 from .teacher_target import TeacherTarget
@@ -27,6 +28,7 @@ __all__ = [
     'GreenNoiseMasking',
     'GridMasking',
     'LayerNorm2d',
+    'LearnedPositions',
     'MAEDataPreprocessor',
     'MAEDecoder',
     'MapNorm',
@@ -34,7 +36,9 @@ __all__ = [
     'PixelTarget',
     'RandomMasking',
     'ReconstructionHead',
+    'RotaryPositions',
     'SimpleFeaturePyramid',
+    'SinCosPositions',
     'TeacherTarget',
     'TokenPool',
     'TokenTarget',

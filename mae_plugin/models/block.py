@@ -8,10 +8,23 @@ from torch.utils.checkpoint import checkpoint
 
 from mae_plugin.errors import UserError
 
+from .positions import rotate
+
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, N, D) to (B, num_heads, N, D/num_heads), a view."""
     return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+class KeyMaskedLinear(nn.Linear):
+    """A qkv projection whose bias has no share for the keys, whatever its values there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., 3·D)."""
+        if self.bias is None:
+            return F.linear(x, self.weight)
+        q, k, v = self.bias.chunk(3)
+        return F.linear(x, self.weight, torch.cat([q, torch.zeros_like(k), v]))
 
 
 class Attention(nn.Module):
@@ -21,25 +34,33 @@ class Attention(nn.Module):
         embed_dims: Width D.
         num_heads: Heads; must divide D.
         qkv_bias: Whether the query, key and value projections have a bias.
+        key_bias: Whether the keys' share of it counts. Without rotary positions that changes no
+            output; DINOv3 holds it at zero.
 
     Raises:
         UserError: If ``num_heads`` does not divide ``embed_dims``.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, embed_dims: int, num_heads: int, qkv_bias: bool = True, key_bias: bool = True
+    ) -> None:
         super().__init__()
         if embed_dims % num_heads:
             raise UserError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
+        linear = nn.Linear if key_bias else KeyMaskedLinear
+        self.qkv = linear(embed_dims, embed_dims * 3, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, queries: int | None = None, rotations: Tensor | None = None
+    ) -> Tensor:
         """Attend to all N tokens from all of them, or from the last ``queries`` alone.
 
         Args:
             x: (B, N, D).
             queries: How many of the last tokens ask; all when None.
+            rotations: Of queries and keys by position, see ``RotaryPositions``; for all tokens.
 
         Returns:
             (B, N, D), or (B, queries, D).
@@ -54,6 +75,8 @@ class Attention(nn.Module):
             q = F.linear(x[:, x.shape[1] - queries :], weight[:dims], bias_q)
             k, v = F.linear(x, weight[dims:], bias_kv).chunk(2, dim=2)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
+        if rotations is not None:
+            q, k = rotate(q, rotations[..., -q.shape[2] :, :]), rotate(k, rotations)
         out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
 
@@ -71,6 +94,23 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+class SwiGLU(nn.Module):
+    """A gated MLP with DINOv2's names: ``w3(silu(gate) · value)``, both from ``w12``."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        self.w12 = nn.Linear(embed_dims, 2 * hidden_dims)
+        self.w3 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
+MLPS: dict[str, type[nn.Module]] = {'gelu': Mlp, 'swiglu': SwiGLU}
+
+
 class Block(nn.Module):
     """Pre-norm transformer block.
 
@@ -83,6 +123,11 @@ class Block(nn.Module):
         layer_scale_init: Initial value of the per-channel scales ``gamma_1`` and ``gamma_2`` of
             the residual branches; None for none (MAE has none).
         attn: Attention module to use instead of the plain one.
+        mlp: Kind of MLP, a key of :data:`MLPS`.
+        norm_eps: Of both LayerNorms.
+
+    Raises:
+        UserError: If the kind of MLP is unknown.
     """
 
     def __init__(
@@ -94,12 +139,16 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         layer_scale_init: float | None = None,
         attn: nn.Module | None = None,
+        mlp: str = 'gelu',
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        if mlp not in MLPS:
+            raise UserError(f'mlp={mlp!r}: choose one of {", ".join(MLPS)}')
+        self.norm1 = nn.LayerNorm(embed_dims, eps=norm_eps)
         self.attn = attn if attn is not None else Attention(embed_dims, num_heads, qkv_bias)
-        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio))
+        self.norm2 = nn.LayerNorm(embed_dims, eps=norm_eps)
+        self.mlp = MLPS[mlp](embed_dims, int(embed_dims * mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         if layer_scale_init is None:
             self.gamma_1 = self.gamma_2 = None

@@ -25,15 +25,15 @@ def frozen_parts(vit: nn.Module, frozen_stages: float) -> list[nn.Module | nn.Pa
 
     Args:
         vit: A ``ViT``.
-        frozen_stages: -1 nothing; 0 the embeddings, positions and class token included; n also
+        frozen_stages: -1 nothing; 0 the embeddings, positions and prefix tokens included; n also
             the first n blocks; n + 0.5 also the attention half of the next one, so that only
             its MLP is tuned; all of them also the final norm, so that the whole trunk is fixed.
     """
     if frozen_stages < 0:
         return []
-    parts: list[nn.Module | nn.Parameter] = [vit.patch_embed, vit.pos_embed]
-    if vit.cls_token is not None:
-        parts.append(vit.cls_token)
+    parts: list[nn.Module | nn.Parameter] = [vit.patch_embed]
+    tables = (vit.pos_embed, vit.cls_token, vit.register_tokens)
+    parts += [table for table in tables if table is not None]
     whole = int(frozen_stages)
     parts += vit.blocks[:whole]
     if frozen_stages != whole:

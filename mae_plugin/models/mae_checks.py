@@ -96,7 +96,7 @@ def check_parts(model: nn.Module) -> None:
         grid = model.backbone.grid
         if model.masking.num_keep(grid) == grid[0] * grid[1] and model.loss_on == 'masked':
             raise nothing_masked(model.masking, grid)
-    if model.backbone.pos_embed.device.type != 'meta':  # no values there
+    if encoder.patch_embed.proj.weight.device.type != 'meta':  # no values there
         # Here rather than in training, where reading values waits for the device.
         with torch.device('cpu'), torch.random.fork_rng(devices=[]):
             ids_keep, ids_masked = model.masking(2, model.backbone.grid, 'cpu', torch.arange(2))

@@ -6,23 +6,17 @@ import torch
 from mmengine.model import BaseModule, PretrainedInit, initialize
 from torch import Tensor, nn
 
-from mae_plugin.arch import parse_arch
+from mae_plugin.arch import Arch, parse_arch
 from mae_plugin.checkpoint.load import load_init_cfg
 from mae_plugin.checkpoint.spec import TrunkSpec
 from mae_plugin.checkpoint.state_dict import translate_state_dict
-from mae_plugin.geometry import (
-    Grid,
-    image_size,
-    patch_grid,
-    resize_pos_embed,
-    sincos_pos_embed,
-    whole_number,
-)
+from mae_plugin.geometry import Grid, image_size, patch_grid, whole_number
 from mae_plugin.models.patch_embed import PatchEmbed
 from mae_plugin.registry import MODELS
 
-from .block import Block, init_linear_and_norm, run_block
+from .block import Attention, Block, init_linear_and_norm, run_block
 from .freeze import check_frozen_stages, freeze
+from .parts import build_part
 
 
 @MODELS.register_module()
@@ -30,23 +24,30 @@ class ViT(BaseModule):
     """Vision Transformer with the official MAE checkpoint's parameter names.
 
     Args:
-        arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with ``embed_dims``,
-            ``num_layers``, ``num_heads`` and optionally ``mlp_ratio``.
+        arch: 'tiny', 'small', 'base', 'large', 'huge'; one of a family, such as 'dinov2-base' or
+            'dinov3-large', with that family's parts; or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads`` and optionally others of
+            :class:`~mae_plugin.arch.Arch`'s.
         img_size: Image side, or (H, W), at which the position embeddings are made. Images of
-            other sizes get them resized.
-        patch_size: p (H/14 has 14).
+            other sizes get them resized. By default that of ``arch``, 224 for MAE's.
+        patch_size: p (H/14 has 14). By default that of ``arch``, 16 for MAE's.
         in_channels: C, any number.
-        with_cls_token: Whether a class token comes first.
+        with_cls_token: False for no class token, whatever ``arch`` says.
         qkv_bias: Whether the qkv projections have a bias.
         drop_path_rate: Stochastic depth of the last block; earlier blocks get linearly less.
-        layer_scale_init: Initial layer scale, None for none (MAE has none).
+        layer_scale_init: Initial layer scale; by default that of ``arch`` (MAE has none).
         final_norm: Whether the last block is followed by a LayerNorm ``norm``.
         use_checkpoint: Recompute each block's activations in the backward pass: slower, and
             far less memory.
-        train_pos_embed: Whether position embeddings are trained: the official fine-tuning and
-            ViTDet train them, pretraining does not.
+        train_pos_embed: Whether sin-cos position embeddings are trained: the official
+            fine-tuning and ViTDet train them, pretraining does not. Learned ones always are.
         frozen_stages: Blocks that are not trained, first to last; see
             :func:`~mae_plugin.models.freeze.frozen_parts`. -1 trains all.
+        num_cls_tokens: Class tokens, each with its own row of positions; by default those of
+            ``arch``: 1 for MAE's.
+        num_register_tokens: Tokens behind these without positions; by default those of ``arch``.
+        positions: Config of the position part; by default that of ``arch``: ``SinCosPositions``
+            for MAE's, or ``LearnedPositions``, ``RotaryPositions``.
         init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=FILE)`` loads any ViT or MAE
             file through :mod:`mae_plugin.checkpoint`, loudly, and takes ``prefix``, ``trust``,
             ``num_heads`` and ``drop_relative_position_bias`` as ``load_pretrained`` does.
@@ -58,9 +59,9 @@ class ViT(BaseModule):
 
     def __init__(
         self,
-        arch: str | dict = 'base',
-        img_size: int | Grid = 224,
-        patch_size: int = 16,
+        arch: str | dict | Arch = 'base',
+        img_size: int | Grid | None = None,
+        patch_size: int | None = None,
         in_channels: int = 3,
         with_cls_token: bool = True,
         qkv_bias: bool = True,
@@ -70,42 +71,67 @@ class ViT(BaseModule):
         use_checkpoint: bool = False,
         train_pos_embed: bool = False,
         frozen_stages: float = -1,
+        num_cls_tokens: int | None = None,
+        num_register_tokens: int | None = None,
+        positions: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.embed_dims, self.num_layers, num_heads, mlp_ratio = parse_arch(arch)
+        said = dict(
+            num_cls_tokens=num_cls_tokens if with_cls_token else 0,
+            num_register_tokens=num_register_tokens,
+            layer_scale_init=layer_scale_init,
+            positions=positions,
+        )
+        changed: dict[str, Any] = {key: said[key] for key in said if said[key] is not None}
+        self.arch = vit = parse_arch(arch)._replace(**changed)
+        self.embed_dims, self.num_layers = vit.embed_dims, vit.num_layers
+        patch_size = vit.patch_size if patch_size is None else patch_size
+        img_size = vit.img_size if img_size is None else img_size
         self.patch_size = whole_number('patch_size', patch_size)
         self.grid = patch_grid(image_size(img_size), self.patch_size)
-        self.num_prefix_tokens = int(with_cls_token)
+        self.num_cls_tokens = vit.num_cls_tokens
+        self.num_prefix_tokens = vit.num_cls_tokens + vit.num_register_tokens
         self.use_checkpoint = use_checkpoint
 
         self.patch_embed = PatchEmbed(
             self.patch_size, whole_number('in_channels', in_channels), self.embed_dims
         )
-        self.cls_token = (
-            nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_cls_token else None
+        self.cls_token = self._tokens(vit.num_cls_tokens)
+        self.register_tokens = self._tokens(vit.num_register_tokens)
+        self.positions = build_part(
+            vit.positions,
+            dims=self.embed_dims,
+            num_heads=vit.num_heads,
+            grid=self.grid,
+            num_cls_tokens=vit.num_cls_tokens,
         )
         # A parameter even where fixed: checkpoints carry it, and it must come from them (DESIGN).
-        self.pos_embed = nn.Parameter(
-            sincos_pos_embed(self.embed_dims, self.grid, self.num_prefix_tokens),
-            requires_grad=train_pos_embed,
-        )
+        table = self.positions.new_table()
+        is_trained = train_pos_embed or self.positions.is_learned
+        self.pos_embed = None if table is None else nn.Parameter(table, requires_grad=is_trained)
         deepest = max(1, self.num_layers - 1)
         self.blocks = nn.ModuleList(
             Block(
                 self.embed_dims,
-                num_heads,
-                mlp_ratio,
-                qkv_bias,
-                drop_path_rate * index / deepest,
-                layer_scale_init,
+                vit.num_heads,
+                vit.mlp_ratio,
+                drop_path=drop_path_rate * index / deepest,
+                layer_scale_init=vit.layer_scale_init,
+                attn=Attention(self.embed_dims, vit.num_heads, qkv_bias, vit.key_bias),
+                mlp=vit.mlp,
+                norm_eps=vit.norm_eps,
             )
             for index in range(self.num_layers)
         )
-        self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        norm = nn.LayerNorm(self.embed_dims, eps=vit.norm_eps)
+        self.norm = norm if final_norm else nn.Identity()
         check_frozen_stages(frozen_stages, self.num_layers)
         self.frozen_stages = frozen_stages
         freeze(self, frozen_stages)
+
+    def _tokens(self, count: int) -> nn.Parameter | None:
+        return nn.Parameter(torch.zeros(1, count, self.embed_dims)) if count else None
 
     def train(self, mode: bool = True) -> 'ViT':
         """As usual, but the frozen parts stay in evaluation mode."""
@@ -127,11 +153,13 @@ class ViT(BaseModule):
         self._is_init = True
 
     def reset_parameters(self) -> None:
-        """Random weights: Xavier-uniform linears, class token normal(0, .02)."""
+        """Random weights: Xavier-uniform linears, class and register tokens normal(0, .02)."""
         self.apply(init_linear_and_norm)
         self.patch_embed.init_weights()
-        if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=0.02)
+        for tokens in (self.cls_token, self.register_tokens):
+            if tokens is not None:
+                nn.init.normal_(tokens, std=0.02)
+        self.positions.reset(self.pos_embed)
 
     def get_layer_depth(self, name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer decay (mmpretrain's protocol).
@@ -147,7 +175,7 @@ class ViT(BaseModule):
         if not name.startswith(prefix):
             return num_layers - 1, num_layers
         name = name.removeprefix(prefix)
-        if name.startswith(('patch_embed', 'cls_token', 'pos_embed')):
+        if name.startswith(('patch_embed', 'cls_token', 'register_tokens', 'pos_embed')):
             return 0, num_layers
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1, num_layers
@@ -159,10 +187,11 @@ class ViT(BaseModule):
             type(self).__name__,
             self.state_dict(),
             self.grid,
-            self.num_prefix_tokens,
+            self.num_cls_tokens,
             self.blocks[0].attn.num_heads,
             self.blocks[0].norm1.eps,
             tuple(getattr(block.attn, 'window_size', 0) for block in self.blocks),
+            getattr(self.positions, 'resize', 'bicubic'),
         )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
@@ -172,18 +201,14 @@ class ViT(BaseModule):
             translate_state_dict(state_dict, prefix, self.trunk_spec())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def positions(self, grid: Grid, ids: Tensor | None = None) -> Tensor:
-        """Position embeddings of a grid's patches: (1, L, D), or (B, K, D) at ``ids`` (B, K)."""
-        table = resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens)
-        table = table[:, self.num_prefix_tokens :]
-        return table if ids is None else table[0][ids]
-
-    def prepend_cls_token(self, x: Tensor) -> Tensor:
-        """Put the class token, if there is one, before the tokens (B, L, D)."""
-        if self.cls_token is None:
+    def prepend_prefix_tokens(self, x: Tensor) -> Tensor:
+        """Put class and register tokens, as far as there are any, before the tokens (B, L, D)."""
+        tokens = [] if self.register_tokens is None else [self.register_tokens]
+        if self.cls_token is not None:
+            tokens.insert(0, self.positions.add_to_cls(self.cls_token, self.pos_embed))
+        if not tokens:
             return x
-        cls_token = self.cls_token + self.pos_embed[:, :1]
-        return torch.cat([cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        return torch.cat([*(each.expand(x.shape[0], -1, -1) for each in tokens), x], dim=1)
 
     def forward(
         self,
@@ -201,8 +226,8 @@ class ViT(BaseModule):
             mask_token: (1, 1, D) token that stands for removed patches.
 
         Returns:
-            Tokens (B, 1 + K, D), in the order class token, ``ids_keep``, and, with a mask token,
-            ``ids_masked``: (B, 1 + K + M, D). Without the class token, one less.
+            Tokens (B, P + K, D), in the order class tokens, register tokens, ``ids_keep``, and,
+            with a mask token, ``ids_masked``: (B, P + K + M, D).
         """
         return self.last_layers(1, images, ids_keep, ids_masked, mask_token)[0]
 
@@ -219,13 +244,15 @@ class ViT(BaseModule):
         Takes what :meth:`forward` takes, and each item is as its result.
         """
         grid = patch_grid(images.shape[-2:], self.patch_size)
-        x = self.patch_embed(images, ids_keep) + self.positions(grid, ids_keep)
-        if mask_token is not None:
-            x = torch.cat([x, mask_token + self.positions(grid, ids_masked)], dim=1)
-        x = self.prepend_cls_token(x)
+        x, ids = self.patch_embed(images, ids_keep), ids_keep
+        if mask_token is not None and ids_masked is not None and ids_keep is not None:
+            x = torch.cat([x, mask_token.expand(*ids_masked.shape, -1)], dim=1)
+            ids = torch.cat([ids_keep, ids_masked], dim=1)
+        x = self.prepend_prefix_tokens(self.positions.add(x, self.pos_embed, grid, ids))
+        extras = self.positions.for_attention(grid, ids, self.num_prefix_tokens)
         layers = []
         for index, block in enumerate(self.blocks, start=1):
-            x = run_block(block, x, self.use_checkpoint)
+            x = run_block(block, x, self.use_checkpoint, **extras)
             if self.num_layers - count < index < self.num_layers:
                 layers.append(x)
         return [*layers, self.norm(x)]

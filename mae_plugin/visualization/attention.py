@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
+from mae_plugin.models.positions import rotate
 from mae_plugin.models.vit import ViT
 
 from .reconstruction import tile
@@ -27,7 +28,7 @@ def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
 
     Returns:
         (B, N, h, w): the softmax over all tokens, so each head's map sums to at most one (the
-        rest is what the class token gives to itself).
+        rest is what the first class token gives to itself and to other prefix tokens).
 
     Raises:
         UserError: If there is no class token, or no such block.
@@ -43,11 +44,15 @@ def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
         vit(images)
     finally:
         handle.remove()
-    # (B, 1 + L, 3 D) to queries and keys (B, N, 1 + L, D / N).
+    # (B, P + L, 3 D) to queries and keys (B, N, P + L, D / N).
     q, k, _ = caught[0].unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    grid = patch_grid(tuple(images.shape[-2:]), vit.patch_size)
+    extras = vit.positions.for_attention(grid, None, vit.num_prefix_tokens)
+    if 'rotations' in extras:
+        q, k = (rotate(part, extras['rotations']) for part in (q, k))
     logits = q[:, :, :1] @ k.transpose(2, 3) * q.shape[-1] ** -0.5
     weights = logits.float().softmax(dim=3)[:, :, 0, vit.num_prefix_tokens :]
-    return weights.unflatten(2, patch_grid(tuple(images.shape[-2:]), vit.patch_size))
+    return weights.unflatten(2, grid)
 
 
 def attention_panels(images: np.ndarray, attention: Tensor, heads: bool = False) -> np.ndarray:

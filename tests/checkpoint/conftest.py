@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 def logged() -> Iterator[list[logging.LogRecord]]:
     """Messages logged through mmengine while a test runs."""
     records: list[logging.LogRecord] = []
-    handler = logging.Handler()
+    handler = logging.Handler(logging.INFO)
     handler.emit = records.append
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)

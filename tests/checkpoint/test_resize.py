@@ -78,15 +78,15 @@ def test_grid_is_told_from_the_rows(grid, target, cls_row, has_cls_token, noise)
 def test_rough_positions_have_the_shape_of_the_model(rows, grid):
     """Where no neighbours are alike, any grid is as good: the model's, or a square."""
     table = torch.randn(1, rows, 64, generator=torch.Generator().manual_seed(0))
-    assert find_grid(table, grid, has_cls_token=True) == (1, grid)
+    assert find_grid(table, grid, num_cls_tokens=1) == (1, grid)
     if grid[0] == grid[1]:
-        assert find_grid(table, (3, 5), has_cls_token=True) == (1, grid)
+        assert find_grid(table, (3, 5), num_cls_tokens=1) == (1, grid)
 
 
 @pytest.mark.parametrize('fill', [torch.zeros, torch.randn])
 def test_unknowable_grid_is_refused(fill):
     with pytest.raises(ValueError, match=r'48 rows.*which grid.*img_size'):
-        find_grid(fill(1, 48, 64), (4, 4), has_cls_token=True)
+        find_grid(fill(1, 48, 64), (4, 4), num_cls_tokens=1)
 
 
 def test_relative_positions_as_detectron2():

@@ -99,7 +99,9 @@ def test_equals_timm(size):
     ).eval()
     state_dict = model.state_dict()
     grid = (size[0] // 16, size[1] // 16)
-    state_dict['pos_embed'] = torch.cat([model.pos_embed[:, :1], model.positions(grid)], dim=1)
+    state_dict['pos_embed'] = torch.cat(
+        [model.pos_embed[:, :1], model.positions.rows(model.pos_embed, grid)], dim=1
+    )
     peer.load_state_dict(state_dict)
     images = torch.randn(2, 3, *size)
     with torch.no_grad():

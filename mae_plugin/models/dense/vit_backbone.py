@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_plugin.arch import Arch
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, ceil_div, image_size, patch_grid, whole_number
 from mae_plugin.models.block import run_block
@@ -37,14 +38,14 @@ class ViTBackbone(ViT):
         kwargs: All else is ``ViT``'s.
 
     Raises:
-        UserError: If an index names no block, windows meet a class token, or an argument is
-            unknown.
+        UserError: If an index names no block, windows meet a class token or rotary positions, or
+            an argument is unknown.
     """
 
     def __init__(
         self,
-        arch: str | dict = 'base',
-        img_size: int | Grid = 224,
+        arch: str | dict | Arch = 'base',
+        img_size: int | Grid | None = None,
         out_indices: int | Sequence[int] = (-1,),
         window_size: int = 0,
         global_attn_indexes: Sequence[int] = (),
@@ -56,10 +57,16 @@ class ViTBackbone(ViT):
         super().__init__(arch, img_size, final_norm=final_norm, **kwargs)
         if window_size:
             window_size = whole_number('window_size', window_size)
-        if window_size and self.cls_token is not None:
+        if window_size and self.pos_embed is None:
+            raise UserError(
+                f'window_size={window_size} with rotary positions: no family was trained so, and '
+                'features would be other than its own; set window_size=0'
+            )
+        if window_size and self.num_prefix_tokens:
             raise UserError(
                 f'window_size={window_size} leaves no place for a class token: set '
-                "with_cls_token=False (a checkpoint's is left out), or window_size=0"
+                "with_cls_token=False (a checkpoint's is left out) and num_register_tokens=0, or "
+                'window_size=0'
             )
         self.out_indices = self._block_indices('out_indices', out_indices)
         if not self.out_indices:
@@ -108,11 +115,13 @@ class ViTBackbone(ViT):
         height, width = images.shape[2:]
         grid = h, w = ceil_div(height, p), ceil_div(width, p)
         images = F.pad(images, (0, w * p - width, 0, h * p - height))
-        x = self.prepend_cls_token(self.patch_embed(images) + self.positions(grid))
+        x = self.positions.add(self.patch_embed(images), self.pos_embed, grid, None)
+        x = self.prepend_prefix_tokens(x)
+        extras = self.positions.for_attention(grid, None, self.num_prefix_tokens)
         maps: list[Tensor] = []
         for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
             recompute = self.use_checkpoint and index >= int(self.frozen_stages)
-            x = run_block(block, x, recompute, grid=grid)
+            x = run_block(block, x, recompute, grid=grid, **extras)
             if index in self.out_indices:
                 out = self.norm(x) if index == self.num_layers - 1 else x
                 out = out[:, self.num_prefix_tokens :].transpose(1, 2).contiguous()

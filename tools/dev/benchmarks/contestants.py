@@ -140,7 +140,7 @@ def mmpretrain_mae(options: Options) -> Contestant:
 
     file = 'mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
     cfg = Config.fromfile(Path(mmpretrain.__file__).parent / '.mim/configs' / file)
-    width, depth, heads, _ = ARCHS[options.arch]
+    width, depth, heads = ARCHS[options.arch][:3]
     arch = dict(
         embed_dims=width, num_layers=depth, num_heads=heads, feedforward_channels=4 * width
     )
@@ -173,7 +173,7 @@ def hugging_face(options: Options) -> Contestant:
     """Hugging Face's ViTMAE with fused attention, and the optimizer of its Trainer."""
     from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining
 
-    width, depth, heads, _ = ARCHS[options.arch]
+    width, depth, heads = ARCHS[options.arch][:3]
     config = ViTMAEConfig(
         hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
         intermediate_size=4 * width, image_size=options.img_size, patch_size=options.patch_size,

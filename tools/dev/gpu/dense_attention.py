@@ -36,7 +36,7 @@ class ChosenAttention(DenseAttention):
         self.rel_pos_h, self.rel_pos_w = attn.rel_pos_h, attn.rel_pos_w
         self.attention = attention
 
-    def _attend(self, qkv: Tensor, grid: Grid) -> Tensor:
+    def _attend(self, qkv: Tensor, grid: Grid, rotations: Tensor | None = None) -> Tensor:
         q, k, v = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         assert self.rel_pos_h is not None and self.rel_pos_w is not None
         out = self.attention(q, k, v, self.rel_pos_h, self.rel_pos_w, grid)

@@ -154,7 +154,7 @@ def _vitsam(arch: str, size: Size) -> nn.Module:
     keep_torchvision_importable()
     from mmpretrain.models import ViTSAM
 
-    width, depth, heads, _ = ARCHS[arch]
+    width, depth, heads = ARCHS[arch][:3]
     model = ViTSAM(
         dict(
             embed_dims=width,
