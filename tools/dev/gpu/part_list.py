@@ -136,10 +136,12 @@ def _trunks(size: Size) -> list[Part]:
     arch = dict(embed_dims=size.dims, num_layers=size.depth, num_heads=size.heads)
     shape = dict(img_size=size.side, patch_size=size.patch)
 
-    def trunk(name: str, kind: str, options: dict, height: int = size.side) -> Part:
+    def trunk(
+        name: str, kind: str, options: dict, height: int = size.side, also: tuple[str, ...] = ()
+    ) -> Part:
         def build() -> nn.Module:
             model = MODELS.build(
-                dict(type=kind, _scope_='mae_plugin', arch=arch, **shape, **options)
+                dict(dict(arch=arch, **shape), **options, type=kind, _scope_='mae_plugin')
             )
             with quiet():
                 model.init_weights()
@@ -148,14 +150,28 @@ def _trunks(size: Size) -> list[Part]:
                     nn.init.normal_(parameter, std=0.3)
             return model
 
-        return Part(name, (kind,), build, lambda: images(size, height))
+        return Part(name, (kind, *also), build, lambda: images(size, height))
 
     dense = dict(with_cls_token=False, rel_pos_img_size=size.side, train_pos_embed=True)
     windows = dict(dense, window_size=size.window, global_attn_indexes=(size.depth - 1,))
+    tokens = dict(num_cls_tokens=2, num_register_tokens=3)
+    rotary = dict(type='RotaryPositions')
     name = 'ViTBackbone, windows'
     other_height = size.side + size.patch + 3
     return [
-        trunk('ViT', 'ViT', {}),
+        trunk('ViT', 'ViT', {}, also=('SinCosPositions',)),
+        trunk(
+            'ViT, class tokens and registers, learned positions',
+            'ViT',
+            dict(tokens, positions=dict(type='LearnedPositions')),
+            also=('LearnedPositions',),
+        ),
+        trunk(
+            'ViT, rotary positions, gated MLP',
+            'ViT',
+            dict(arch=dict(arch, mlp='swiglu', key_bias=False), positions=rotary, **tokens),
+            also=('RotaryPositions',),
+        ),
         trunk('ViTBackbone', 'ViTBackbone', {}),
         trunk('ViTBackbone, relative positions', 'ViTBackbone', dense),
         trunk(f'{name}, relative positions', 'ViTBackbone', windows),
