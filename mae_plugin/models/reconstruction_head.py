@@ -27,7 +27,8 @@ class ReconstructionHead(BaseModule):
         in_dims: Width of the decoder.
         patch_size: p, handed on to a target whose config leaves it out.
         in_channels: C, likewise.
-        mean, std: Of the images as they were before the data preprocessor, likewise.
+        mean: Of the images as they were before the data preprocessor, likewise.
+        std: Of the same images, likewise.
         target: Config of the target: ``PixelTarget``, ``PCATarget``, ``TokenTarget``,
             ``TeacherTarget``, or a module of your own with ``dims``, the values to predict for
             each patch.

@@ -41,9 +41,10 @@ class TeacherTarget(nn.Module):
             one of its patches falls on each of ours (for patches of 14 and images of 224 px in
             patches of 16: 196), which a ``ViT`` resizes its positions for.
         dims: D, for a teacher without ``embed_dims``.
-        mean, std: The data preprocessor's, to get the raw pixels back (0 to 255); handed on by
-            the MAE.
-        teacher_mean, teacher_std: What the teacher wants instead; ImageNet's by default.
+        mean: The data preprocessor's, to get the raw pixels back (0 to 255); handed on by the MAE.
+        std: The same of its deviation.
+        teacher_mean: What the teacher wants instead; ImageNet's by default.
+        teacher_std: The same of its deviation.
 
     Raises:
         UserError: If the teacher brings no weights or no width, or takes other channels.

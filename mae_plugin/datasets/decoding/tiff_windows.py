@@ -66,7 +66,8 @@ class _Segments:
     Args:
         path: Of the file.
         series: Of the open file.
-        rows, columns: Size of a strip or tile.
+        rows: Height of a strip or tile.
+        columns: Its width.
         planes: Planes of a page, stored one after the other.
         samples: Bands that are stored pixel by pixel.
     """
