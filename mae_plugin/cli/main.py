@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         'demo-data': Command("the demo's photographs", 'make_demo_data.py'),
         'playground-data': Command('scenes with objects, a small COCO', 'make_playground.py'),
         'class-folders': Command('labelled cut-outs, for probes', 'make_class_folders.py'),
+        'score-images': Command("a MAE's loss on each image, for curation", 'score_images'),
         'shards': Command('pack a folder into tar shards', 'make_shards'),
         'inaturalist': Command("iNaturalist's labels for mmpretrain", 'convert_inaturalist.py'),
     },

@@ -4,6 +4,7 @@ from mae_plugin.datasets.clipped_crop import RandomClippedCrop
 from mae_plugin.datasets.collate import stack_collate
 from mae_plugin.datasets.color_jitter import ColorJitter
 from mae_plugin.datasets.concat import ConcatDataset
+from mae_plugin.datasets.curated_sampler import CuratedSampler
 from mae_plugin.datasets.image_folder import ImageFolder
 from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.datasets.load_random_window import LoadRandomWindow
@@ -20,6 +21,7 @@ from mae_plugin.datasets.window_folder import WindowFolder
 __all__ = [
     'ColorJitter',
     'ConcatDataset',
+    'CuratedSampler',
     'ImageFolder',
     'ImageShards',
     'LoadFixedCrop',

@@ -61,6 +61,12 @@ class ConcatDataset(ImageDataset):
         part, inner = self._find(index)
         return part.path(inner)
 
+    def name(self, index: int) -> str:
+        """Number of its part, and its name there: two folders may have the same names."""
+        part, inner = self._find(index)
+        number = int(np.searchsorted(self._ends, index, side='right'))
+        return f'{number}/{part.name(inner)}'
+
     def locate(self, index: int) -> dict:
         """What the loading transform of its part needs."""
         part, inner = self._find(index)

@@ -21,7 +21,7 @@ class ImageDataset(Dataset):
     An image that cannot be used is counted, logged and replaced by another one that depends on
     (seed, pass, index) alone, up to a share: see :class:`BadImages`.
 
-    A subclass gives ``__len__``, :meth:`path`, :meth:`locate` and ``classes``.
+    A subclass gives ``__len__``, :meth:`path`, :meth:`name`, :meth:`locate` and ``classes``.
 
     Args:
         pipeline (Sequence[dict | Callable]): Transforms, the first of which loads the image.
@@ -53,6 +53,14 @@ class ImageDataset(Dataset):
     def path(self, index: int) -> str:
         """Name of an image in messages and metainfo."""
         raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Name of an image that stays where its folder or shards are moved.
+
+        Raises:
+            UserError: If samples are not whole images.
+        """
+        return self.path(index)
 
     def locate(self, index: int) -> dict:
         """What a loading transform needs: ``img_path``, maybe ``img_bytes`` and ``gt_label``.

@@ -139,6 +139,10 @@ class ImageFolder(ImageDataset):
         """Full path of one image."""
         return os.path.join(self.root, self.paths[index])
 
+    def name(self, index: int) -> str:
+        """Path of one image below the folder."""
+        return self.paths[index]
+
     def locate(self, index: int) -> dict:
         """Path and label of one image."""
         located: dict[str, Any] = dict(img_path=self.path(index))

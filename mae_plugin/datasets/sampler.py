@@ -69,9 +69,14 @@ class StreamSampler(Sampler):
         return self.batch_size * self.world_size
 
     @property
+    def pass_size(self) -> int:
+        """int: Images of one pass: N."""
+        return len(self.dataset)
+
+    @property
     def epoch_size(self) -> int:
         """int: Images per epoch over all processes; a multiple of :attr:`global_batch`."""
-        whole_batches = len(self.dataset) * self.repeats // self.global_batch
+        whole_batches = self.pass_size * self.repeats // self.global_batch
         return max(1, whole_batches) * self.global_batch
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class StreamSampler(Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield ``(pass, index)`` from the position to the end of the epoch it lies in."""
-        total = len(self.dataset)
+        total = self.pass_size
         end = (self.position // self.epoch_size + 1) * self.epoch_size
         current, order = -1, np.empty(0, np.int64)
         for position in range(self.position + self.rank, end, self.world_size):

@@ -86,6 +86,10 @@ class WindowFolder(ImageFolder):
     def __len__(self) -> int:
         return self._samples
 
+    def name(self, index: int) -> str:
+        """A sample is a window of some image, and has no name."""
+        raise UserError('the samples of WindowFolder are windows, not images: they have no scores')
+
     def image_of(self, index: int, rng: np.random.Generator) -> int:
         """Number of the image in which the point that is drawn for a sample lies."""
         point = (index + rng.random()) / self._samples * self._ends[-1]

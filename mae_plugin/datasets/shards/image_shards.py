@@ -105,6 +105,11 @@ class ImageShards(ImageDataset):
         """Shard and member of one image."""
         return f'{self.urls[self.index.shard_of[index]]}/{self.index.names[index]}'
 
+    def name(self, index: int) -> str:
+        """File name of the shard, and member, of one image."""
+        shard = shard_name(self.urls[self.index.shard_of[index]])
+        return f'{shard}/{self.index.names[index]}'
+
     def locate(self, index: int) -> dict:
         """Name, bytes and label of one image.
 

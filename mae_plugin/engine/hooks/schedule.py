@@ -53,7 +53,8 @@ class ScheduleHook(Hook):
 def _warn_of_repeats(runner: Runner) -> None:
     """Warn when StreamSampler, whose batches are all full, takes more images than there are."""
     loader = runner.train_dataloader
-    batch, images = getattr(loader.sampler, 'global_batch', 0), len(loader.dataset)
+    batch = getattr(loader.sampler, 'global_batch', 0)
+    images = getattr(loader.sampler, 'pass_size', len(loader.dataset))
     if batch > images:
         runner.logger.warning(
             f'train_dataloader.batch_size={loader.batch_size} on {get_world_size()} processes '
