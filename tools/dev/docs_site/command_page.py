@@ -18,7 +18,7 @@ def command_page() -> str:
         RuntimeError: A command has no help.
     """
     before = {name: os.environ.get(name) for name in ('COLUMNS', 'LOCAL_RANK', 'OMP_WAIT_POLICY')}
-    os.environ['COLUMNS'] = '100'  # argparse's own way to be told a width
+    os.environ['COLUMNS'] = '84'  # argparse's own way to be told a width
     paths = sys.path.copy()
     try:
         return _page()
