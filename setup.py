@@ -47,12 +47,12 @@ UPSTREAM_HOSTS = {
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<2']
 # Zarr and DICOM.
 RASTER = ['pydicom>=3', 'zarr']
+# Writing ONNX, and running what was written.
+EXPORT = ['onnx', 'onnxruntime']
 DEV = [
     'hypothesis',
     'import-linter>=2.13',
     'mypy==2.4.1',
-    'onnx',
-    'onnxruntime',
     'pre-commit',
     'pytest>=8',
     'pytest-xdist',
@@ -95,11 +95,12 @@ def _extras() -> dict[str, list[str]]:
     hosts = [requirement for host in FORK_HOSTS.values() for requirement in host]
     upstream = UPSTREAM + [name for host in UPSTREAM_HOSTS.values() for name in host]
     extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER, 'docs': DOCS}
+    extras['export'] = EXPORT
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}
-    extras['dev'] = FORKS + hosts + DEV + RASTER + [TRANSFORMERS['dev']]
-    extras['upstream-dev'] = upstream + DEV + RASTER + [TRANSFORMERS['upstream-dev']]
+    extras['dev'] = FORKS + hosts + DEV + RASTER + EXPORT + [TRANSFORMERS['dev']]
+    extras['upstream-dev'] = upstream + DEV + RASTER + EXPORT + [TRANSFORMERS['upstream-dev']]
     return extras
 
 
