@@ -49,11 +49,14 @@ DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<
 RASTER = ['pydicom>=3', 'zarr']
 # Writing ONNX, and running what was written.
 EXPORT = ['onnx', 'onnxruntime']
+# tools/embed.py: parquet, t-SNE.
+EMBED = ['pyarrow', 'scikit-learn']
 DEV = [
     'hypothesis',
     'import-linter>=2.13',
     'mypy==2.4.1',
     'pre-commit',
+    'pyarrow',
     'pytest>=8',
     'pytest-xdist',
     'ruff==0.17.6',

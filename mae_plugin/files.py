@@ -45,6 +45,26 @@ def atomic_write(path: str | Path, *parts: bytes | memoryview) -> None:
     sync_folder(path.parent)
 
 
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A file to write in its place, which becomes ``path`` when it is whole.
+
+    For what a library writes, or what is too large for :func:`atomic_write`. An error leaves the
+    old file untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        yield temporary
+        with temporary.open('rb+') as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def temporary_name(name: str) -> str:
     """The hidden name under which ``name`` is written; matches ``.*.writing``."""
     return f'.{name}.writing'

@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         'test': Command("evaluate a checkpoint with a config's test loop", 'test'),
         'visualize': Command('reconstructions, attention or features of images', 'visualize'),
         'probe': Command('kNN and linear probe of frozen features', 'probe'),
+        'embed': Command('features of a folder: table, neighbours, map', 'embed'),
         'report': Command('a run as one HTML page', 'report'),
         'start-transfer': Command(
             "a run's encoder into mmdet or mmseg, on your data", 'start_transfer'

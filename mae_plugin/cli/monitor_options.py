@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 def add_monitor_arguments(parser: ArgumentParser) -> None:
     """Add the flags to a parser."""
-    for split, what in (('train', 'learn from'), ('val', 'are tested on')):
-        parser.add_argument(
-            f'--probe-{split}',
-            metavar='DIR',
-            help=f'pretraining: labelled images, a folder for each class, which probes {what}',
-        )
+    parser.add_argument(
+        '--probe-train',
+        metavar='DIR',
+        help='pretraining: labelled images, a folder for each class, which probes learn from',
+    )
+    parser.add_argument(
+        '--probe-val',
+        metavar='DIR',
+        help='pretraining: labelled images that probes are tested on',
+    )
     parser.add_argument(
         '--held-out',
         metavar='DIR',

@@ -68,29 +68,45 @@ def render_data(
 
 
 def thumbnail(path: str, options: dict[str, Any], channels: int) -> str:
-    """A small picture of a file as a data URI, stretched to its own range; '' if unreadable."""
+    """A small picture of a file as a data URI; '' if unreadable."""
+    picture = small_picture(path, options, channels)
+    return '' if picture is None else data_uri(picture)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A uint8 (H, W, 3) RGB picture as a JPEG inside an address."""
+    data = cv2.imencode('.jpg', np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
+    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+
+
+def small_picture(
+    path: str, options: dict[str, Any], channels: int, side: int = _SIDE
+) -> np.ndarray | None:
+    """A file as uint8 (H, W, 3) RGB, no side above ``side``; None if it is unreadable.
+
+    Many bands and other depths are stretched to their own range.
+    """
     try:
         image = ImageSource(path, channels, windows=True, **options)
-        side = min(image.height, image.width)
+        shorter = min(image.height, image.width)
         if image.max_scale > 1:
-            pixels = image.convert(image.read(image.max_scale if side > 8 * _SIDE else 1))
-        elif side > 4096:
+            pixels = image.convert(image.read(image.max_scale if shorter > 8 * side else 1))
+        elif shorter > 4096:
             top, left = (image.height - 1024) // 2, (image.width - 1024) // 2
             pixels = image.convert(image.read_window(top, left, 1024, 1024, max_nodata=1.0))
         else:
             stored = image.read_window(0, 0, image.height, image.width, max_nodata=1.0)
             pixels = image.convert(stored)
     except (BadImageError, OSError):
-        return ''
+        return None
     chosen = [3, 2, 1] if pixels.shape[2] > 3 else [0] * (3 if pixels.shape[2] < 3 else 0)
     pixels = pixels[..., chosen] if chosen else pixels
     if pixels.dtype != np.uint8:
         low, high = np.quantile(pixels, [0.02, 0.98])
         scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
         pixels = np.clip(scaled, 0, 255).astype(np.uint8)
-    zoom = _SIDE / max(pixels.shape[:2])
+    zoom = side / max(pixels.shape[:2])
     if zoom < 1:
         size = max(1, round(pixels.shape[1] * zoom)), max(1, round(pixels.shape[0] * zoom))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode('.jpg', np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
-    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+    return np.asarray(pixels)

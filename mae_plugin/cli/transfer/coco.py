@@ -63,7 +63,8 @@ def read_coco(
         ]
     paths = [os.path.join(splits[0].images, name) for name in splits[0].names]
     return Labelled(
-        *splits,
+        splits[0],
+        splits[1],
         classes,
         look_at(paths, channels),
         masks=all(a.get('segmentation') for a in content['annotations']),

@@ -12,12 +12,12 @@ from mae_plugin.cli.transfer.run import PretrainedRun
 
 _LARGEST = {'mmdet': 1024, 'mmseg': 512}  # ViTDet's and ADE20K's sizes
 _MAX_GLOBAL = 1024  # tokens that every block may see at once
-_BATCH = {'mmdet': 8, 'mmseg': 8}
-_SCALES = {
+_BATCH = 8
+_SCALES: dict[str, dict[int, tuple[float, ...]]] = {
     'mmdet': {4: (1, 0.5), 8: (2, 1, 0.5)},
     'mmseg': {4: (1, 1, 0.5, 0.5), 8: (2, 1, 1, 0.5)},
 }
-_FOUR = (4, 2, 1, 0.5)
+_FOUR: tuple[float, ...] = (4, 2, 1, 0.5)
 
 
 def write_config(run: PretrainedRun, data: Labelled, host: str, out: Path) -> str:
@@ -45,7 +45,7 @@ def write_config(run: PretrainedRun, data: Labelled, host: str, out: Path) -> st
         strides.append(strides[-1] * 2)
     aux = min(256, dims)
     images = len(data.train.names)
-    batch = max(1, min(_BATCH[host], images // 2))
+    batch = max(1, min(_BATCH, images // 2))
     iterations = max(1, images // batch)
     epochs = max(12, min(100, math.ceil(20_000 / iterations)))
     plain = run.channels == 3 and not run.decoding
