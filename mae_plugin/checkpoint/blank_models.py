@@ -52,6 +52,7 @@ def is_decoder(names: set[str]) -> bool:
     depth = len({name.split('.')[1] for name in names if name.startswith('blocks.')})
     attention = ('q', 'kv') if 'blocks.0.attn.kv.weight' in names else ('qkv',)
     own = set(_decoder(1, (1, 1), depth, attention))
+    names = {name for name in names if not name.startswith('fusion.')}
     if len(attention) == 2:
         own |= {'norm_visible.weight', 'norm_visible.bias'}
         return depth > 0 and names - {'mix'} == own

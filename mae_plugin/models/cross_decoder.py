@@ -10,6 +10,7 @@ from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, 
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block, split_heads
+from .layer_mixture import mix_layers
 
 
 class CrossAttention(nn.Module):
@@ -159,4 +160,4 @@ class CrossAttentionDecoder(BaseModule):
         """What is read: by each block, (depth, B, P + K, D), or by all, (B, P + K, D)."""
         if self.mix is None:
             return layers[-1]
-        return torch.tensordot(self.mix, torch.stack(layers), dims=1)
+        return mix_layers(self.mix, layers)

@@ -10,6 +10,7 @@ from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, 
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
+from .layer_mixture import InLayers, LayerFusion
 
 
 @MODELS.register_module()
@@ -28,10 +29,13 @@ class MAEDecoder(BaseModule):
         patch_size: p.
         mlp_ratio: Hidden width of the MLPs over ``embed_dims``.
         with_mask_token: False when the encoder sees mask tokens itself (Table 1c).
+        in_layers: What is read of the encoder. 1: its last tokens. The numbers of blocks, from 0
+            to the last, such as (0, 2, 4, 6, 8, 11): the fusion of what they give (MFF); or
+            how many of the last ones. See :class:`~mae_plugin.models.layer_mixture.LayerFusion`.
         use_checkpoint: Recompute activations in the backward pass.
 
     Raises:
-        UserError: If ``depth`` is below 1.
+        UserError: If ``depth`` is below 1, or ``in_layers`` names no block.
     """
 
     def __init__(
@@ -44,12 +48,18 @@ class MAEDecoder(BaseModule):
         patch_size: int = 16,
         mlp_ratio: float = 4.0,
         with_mask_token: bool = True,
+        in_layers: InLayers = 1,
         use_checkpoint: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if depth < 1:
             raise UserError(f'decoder depth={depth}: needs at least one block')
+        self.in_layers = in_layers if isinstance(in_layers, int) else tuple(in_layers)
+        count = in_layers if isinstance(in_layers, int) else len(in_layers)
+        if count < 1:
+            raise UserError(f'in_layers={in_layers}: needs at least the last of the encoder')
+        self.fusion = LayerFusion(in_dims, count) if self.in_layers != 1 else None
         self.embed_dims = embed_dims
         self.grid = patch_grid(image_size(img_size), patch_size)
         self.use_checkpoint = use_checkpoint
@@ -80,7 +90,8 @@ class MAEDecoder(BaseModule):
         """Decode encoder tokens and mask tokens.
 
         Args:
-            tokens: (B, P + K, D) from the encoder, P prefix tokens first.
+            tokens: (B, P + K, D) from the encoder, P prefix tokens first; with ``in_layers``
+                their fusion, which the MAE makes with ``fusion`` and the encoder's final norm.
             ids_keep: (B, K) raster positions of the others.
             ids_masked: (B, M) positions that get the mask token; M may be 0.
             grid: Patch grid (h, w).

@@ -18,6 +18,7 @@ from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import unpatchify
 from mae_plugin.registry import MODELS
 
+from .layer_mixture import read_blocks
 from .mae_checks import check_parts, nothing_masked
 from .masking import RandomMasking, mask_from_ids, restore_ids
 from .parts import build_part
@@ -196,13 +197,19 @@ class MAE(BaseModel):
     ) -> Tensor | list[Tensor]:
         """Encoder tokens of the visible patches: (B, 1 + K, D); with mask tokens, of all L.
 
-        A list of those of its last blocks, if the decoder mixes several.
+        Where the decoder reads several of its blocks, their fusion, if it fuses them, or a list of
+        their outputs, of which the last is normed.
         """
         unseen = () if self.mask_token is None else (ids_masked, self.mask_token)
-        in_layers = getattr(self.decoder, 'in_layers', 1)
+        encoder, in_layers = self.backbone, getattr(self.decoder, 'in_layers', 1)
         if in_layers == 1:
-            return self.backbone(inputs, ids_keep, *unseen)
-        return self.backbone.last_layers(in_layers, inputs, ids_keep, *unseen)
+            return encoder(inputs, ids_keep, *unseen)
+        blocks = read_blocks(in_layers, encoder.num_layers)
+        layers = encoder.block_outputs(blocks, inputs, ids_keep, *unseen)
+        fusion = getattr(self.decoder, 'fusion', None)
+        if fusion is not None:
+            return encoder.norm(fusion(layers))
+        return [*layers[:-1], encoder.norm(layers[-1])]
 
     def decode(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
+from .layer_mixture import read_blocks
 from .masking import Masking
 
 
@@ -70,11 +71,16 @@ def check_parts(model: nn.Module) -> None:
             f'decoder.with_mask_token={model.mask_token is None}: mask tokens join either '
             'the encoder or the decoder'
         )
-    in_layers = getattr(model.decoder, 'in_layers', 1)
-    if in_layers > model.backbone.num_layers:
+    in_layers, num_layers = getattr(decoder, 'in_layers', 1), encoder.num_layers
+    if isinstance(in_layers, int) and in_layers > num_layers:
         raise UserError(
-            f'decoder.in_layers={in_layers} is more than the encoder has blocks: '
-            f'{model.backbone.num_layers}'
+            f'decoder.in_layers={in_layers} is more than the encoder has blocks: {num_layers}'
+        )
+    blocks = read_blocks(in_layers, num_layers)
+    if tuple(sorted({*blocks})) != blocks or blocks[0] < 0 or blocks[-1] != num_layers - 1:
+        raise UserError(
+            f"decoder.in_layers={in_layers}: give numbers of the encoder's {num_layers} blocks in "
+            f'rising order, from 0, the last of which is {num_layers - 1}'
         )
     if model.prediction_ratio is not None:
         most = getattr(model.masking, 'mask_ratio', 1)

@@ -1,5 +1,6 @@
 """The Vision Transformer trunk: MAE's encoder, the classifier's backbone, the dense backbone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -229,17 +230,18 @@ class ViT(BaseModule):
             Tokens (B, P + K, D), in the order class tokens, register tokens, ``ids_keep``, and,
             with a mask token, ``ids_masked``: (B, P + K + M, D).
         """
-        return self.last_layers(1, images, ids_keep, ids_masked, mask_token)[0]
+        last = (self.num_layers - 1,)
+        return self.norm(self.block_outputs(last, images, ids_keep, ids_masked, mask_token)[0])
 
-    def last_layers(
+    def block_outputs(
         self,
-        count: int,
+        blocks: Sequence[int],
         images: Tensor,
         ids_keep: Tensor | None = None,
         ids_masked: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> list[Tensor]:
-        """What the last ``count`` blocks give, in their order; only the last of all is normed.
+        """What the blocks of these numbers (from 0) give, in their order, before the final norm.
 
         Takes what :meth:`forward` takes, and each item is as its result.
         """
@@ -250,9 +252,9 @@ class ViT(BaseModule):
             ids = torch.cat([ids_keep, ids_masked], dim=1)
         x = self.prepend_prefix_tokens(self.positions.add(x, self.pos_embed, grid, ids))
         extras = self.positions.for_attention(grid, ids, self.num_prefix_tokens)
-        layers = []
-        for index, block in enumerate(self.blocks, start=1):
+        outputs = []
+        for index, block in enumerate(self.blocks):
             x = run_block(block, x, self.use_checkpoint, **extras)
-            if self.num_layers - count < index < self.num_layers:
-                layers.append(x)
-        return [*layers, self.norm(x)]
+            if index in blocks:
+                outputs.append(x)
+        return outputs

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from maskings import KINDS
+from tiny_mae import tiny_mae
 from torch import nn
 
 from mae_plugin.models import MAE, CrossAttentionDecoder, MAEDecoder
@@ -217,5 +218,13 @@ def test_refuses_parts_that_contradict_each_other():
         build_mae(num_layers=2, in_layers=3)
     with pytest.raises(ValueError, match='in_layers=0'):
         CrossAttentionDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, in_layers=0)
+    with pytest.raises(ValueError, match='in_layers=0'):
+        MAEDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, in_layers=0)
+    with pytest.raises(ValueError, match='in_layers='):
+        MAEDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, in_layers=())
+    for blocks in ([0, 3], [1, 0, 2], [0, 0, 2], [-1, 2], [0, 2, 3]):
+        fusing = dict(type='MAEDecoder', in_layers=blocks)
+        with pytest.raises(ValueError, match=r'in_layers=.*3 blocks in rising order.*is 2'):
+            tiny_mae(depth=3, decoder=fusing)
     with pytest.raises(ValueError, match='depth=0'):
         CrossAttentionDecoder(in_dims=WIDTH, embed_dims=DIMS, num_heads=4, depth=0)

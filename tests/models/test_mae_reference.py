@@ -25,7 +25,7 @@ class GivenNoise(nn.Module):
 
 
 def build_mae(noise, img_size, patch_size, norm_pix, *, width, depth, heads, decoder_width,
-              decoder_depth, decoder_heads) -> MAE:  # fmt: skip
+              decoder_depth, decoder_heads, in_layers=1) -> MAE:  # fmt: skip
     shape = dict(img_size=img_size, patch_size=patch_size)
     model = MAE(
         backbone=dict(
@@ -33,7 +33,7 @@ def build_mae(noise, img_size, patch_size, norm_pix, *, width, depth, heads, dec
         ),
         decoder=dict(
             type='MAEDecoder', in_dims=width, embed_dims=decoder_width, depth=decoder_depth,
-            num_heads=decoder_heads, **shape,
+            num_heads=decoder_heads, in_layers=in_layers, **shape,
         ),
         head=dict(
             type='ReconstructionHead', in_dims=decoder_width,
@@ -162,28 +162,20 @@ def test_equals_hugging_face(size, img_size, patch_size, norm_pix):
     assert_same_gradients(rename(gradients(model), HF_NAMES, split_qkv=True), gradients(peer))
 
 
-@pytest.mark.parametrize(
-    'size, img_size, patch_size', [(TINY, 40, 8), (BASE, 224, 16)], ids=['tiny', 'base']
-)
-def test_equals_mmpretrain(size, img_size, patch_size, monkeypatch):
-    import mmpretrain.models  # noqa: F401
+def mmpretrains_mae(size, img_size, patch_size, kind='MAE', **options):
+    """mmpretrain's MAE, or a variant, of these sizes."""
     from mmpretrain.registry import MODELS as MMPRETRAIN
 
-    torch.manual_seed(2)
-    images = torch.randn(2, 3, img_size, img_size)
-    noise = torch.rand(2, (img_size // patch_size) ** 2)
-    model = build_mae(noise, img_size, patch_size, True, **size)
     num_patches = (img_size // patch_size) ** 2
     arch = dict(
         embed_dims=size['width'], num_layers=size['depth'], num_heads=size['heads'],
         feedforward_channels=4 * size['width'],
     )  # fmt: skip
-    peer = MMPRETRAIN.build(
+    shape = dict(img_size=img_size, patch_size=patch_size)
+    return MMPRETRAIN.build(
         dict(
-            type='MAE',
-            backbone=dict(
-                type='MAEViT', arch=arch, img_size=img_size, patch_size=patch_size, mask_ratio=0.75
-            ),
+            type=kind,
+            backbone=dict(type=f'{kind}ViT', arch=arch, mask_ratio=0.75, **shape, **options),
             neck=dict(
                 type='MAEPretrainDecoder', num_patches=num_patches, patch_size=patch_size,
                 in_chans=3, embed_dim=size['width'], decoder_embed_dim=size['decoder_width'],
@@ -196,6 +188,19 @@ def test_equals_mmpretrain(size, img_size, patch_size, monkeypatch):
             ),
         )
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'size, img_size, patch_size', [(TINY, 40, 8), (BASE, 224, 16)], ids=['tiny', 'base']
+)
+def test_equals_mmpretrain(size, img_size, patch_size, monkeypatch):
+    import mmpretrain.models  # noqa: F401
+
+    torch.manual_seed(2)
+    images = torch.randn(2, 3, img_size, img_size)
+    noise = torch.rand(2, (img_size // patch_size) ** 2)
+    model = build_mae(noise, img_size, patch_size, True, **size)
+    peer = mmpretrains_mae(size, img_size, patch_size)
     peer.load_state_dict(rename(model.state_dict(), MM_NAMES), strict=True)
     monkeypatch.setattr(torch, 'rand', lambda *args, **kwargs: noise)
 
@@ -208,3 +213,45 @@ def test_equals_mmpretrain(size, img_size, patch_size, monkeypatch):
     latent, _, ids_restore = peer.backbone(images)
     assert_same_predictions(model, images, peer.neck(latent, ids_restore))
     assert_same_gradients(rename(gradients(model), MM_NAMES), gradients(peer))
+
+
+MFF_NAMES = [
+    ('decoder.fusion.proj.', 'backbone.proj_layers.'),
+    ('decoder.fusion.mix', 'backbone.proj_weights'),
+    *MM_NAMES,
+]
+
+
+def as_mff(tensors):
+    """Under mmpretrain's names; its weights of the layers have three more dimensions."""
+    renamed = rename(tensors, MFF_NAMES)
+    key = 'backbone.proj_weights'
+    return renamed | {key: renamed[key].reshape(-1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize('blocks', [(0, 1, 2), (0, 2), (2,)])
+def test_fusion_of_shallow_blocks_equals_mmpretrains_mff(blocks, monkeypatch):
+    import mmpretrain.models  # noqa: F401
+
+    torch.manual_seed(4)
+    images, noise = torch.randn(2, 3, 40, 40), torch.rand(2, 25)
+    model = build_mae(noise, 40, 8, True, **TINY, in_layers=blocks)
+    # The mixture starts equal, as theirs.
+    assert torch.equal(model.decoder.fusion.mix, torch.zeros(1, len(blocks)))
+    nn.init.normal_(model.decoder.fusion.mix)
+    peer = mmpretrains_mae(TINY, 40, 8, 'MFF', out_indices=list(blocks))
+    peer.load_state_dict(as_mff(model.state_dict()), strict=True)
+    monkeypatch.setattr(torch, 'rand', lambda *args, **kwargs: noise)
+
+    loss = model(images, mode='loss')['loss']
+    loss.backward()
+    expected = peer(images, data_samples=None, mode='loss')['loss']
+    expected.backward()
+
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    latent, _, ids_restore, _ = peer.backbone(images)
+    assert_same_predictions(model, images, peer.neck(latent, ids_restore))
+    ours, theirs = as_mff(gradients(model)), gradients(peer)
+    if len(blocks) == 1:  # a softmax of one number has no gradient, and theirs is frozen
+        assert not ours.pop('backbone.proj_weights').any()
+    assert_same_gradients(ours, theirs)

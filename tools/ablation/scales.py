@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mae_plugin.arch import parse_arch
@@ -74,7 +74,7 @@ def shrink(cfg: dict, scale: Scale) -> dict:
         embed_dims=width,
         depth=_depth(decoder.get('depth', 8), scale.decoder_depth),
         num_heads=_heads(width, scale),
-        in_layers=_depth(decoder.get('in_layers', 1), scale.encoder_depth),
+        in_layers=_in_layers(decoder.get('in_layers', 1), scale),
     )
     # A decoder of the user's own may take none of these.
     takes = {*inspect.signature(MODELS.get(decoder['type'])).parameters, *decoder}
@@ -132,6 +132,13 @@ def _width(dims: int, scale: Scale) -> int:
 
 def _depth(blocks: int, factor: float) -> int:
     return max(1, math.floor(blocks * factor + 0.5))
+
+
+def _in_layers(in_layers: int | Sequence[int], scale: Scale) -> int | list[int]:
+    """As many of the last blocks, or blocks at the same places."""
+    if isinstance(in_layers, int):
+        return _depth(in_layers, scale.encoder_depth)
+    return sorted({_depth(block + 1, scale.encoder_depth) - 1 for block in in_layers})
 
 
 def _heads(dims: int, scale: Scale) -> int:

@@ -115,6 +115,10 @@ def _maes(size: Size) -> list[Part]:
             decoder=dict(self_attention, with_mask_token=False),
             encoder_mask_tokens=True,
         ),
+        mae(
+            'MAE, fused layers',
+            decoder=dict(self_attention, in_layers=[*range(size.depth)]),
+        ),
         mae('MAE, cross-attention decoder', decoder=cross),
         mae(
             'MAE, cross-attention decoder, mixed layers, a part predicted',
