@@ -98,7 +98,7 @@ def _extras() -> dict[str, list[str]]:
     hosts = [requirement for host in FORK_HOSTS.values() for requirement in host]
     upstream = UPSTREAM + [name for host in UPSTREAM_HOSTS.values() for name in host]
     extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER, 'docs': DOCS}
-    extras['export'] = EXPORT
+    extras |= {'export': EXPORT, 'embed': EMBED}
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}

@@ -251,3 +251,22 @@ def step_unless(bad: Tensor, optimizer: Any, step: Callable[[], Any]) -> None:
             del optimizer.grad_scale, optimizer.found_inf
     elif not bad:
         step()
+
+
+def param_scheduler() -> type:
+    """mmengine's base class of schedulers, whose name is private though it is exported.
+
+    mmengine 0.10.3 to 0.10.12.
+    """
+    from mmengine.optim import _ParamScheduler
+
+    return _ParamScheduler
+
+
+def scheduler_step(scheduler: Any) -> int:
+    """Steps that a scheduler of mmengine, or its state dict, has counted since training began.
+
+    ``last_step`` stands still after the schedule's end. mmengine 0.10.3 to 0.10.12.
+    """
+    state = scheduler if isinstance(scheduler, dict) else scheduler.__dict__
+    return int(state['_global_step'])

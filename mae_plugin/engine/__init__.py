@@ -7,4 +7,5 @@ from .lars import LARS
 from .loop import ResumableEpochLoop
 from .optim import ViTOptimWrapperConstructor
 from .optim_wrappers import AmpOptimWrapper, OptimWrapper, SkipNonFiniteMixin
+from .stable_decay import StableDecayLR
 from .zero import DeepSpeedOptimWrapper, DeepSpeedStrategy

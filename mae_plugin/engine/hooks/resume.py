@@ -17,6 +17,7 @@ from mae_plugin.compat import is_resuming
 from mae_plugin.engine.config_changes import Change, find_changes
 from mae_plugin.engine.optim import ViTOptimWrapperConstructor
 from mae_plugin.engine.resumed_optimizer import NEW_RUN, adopt_schedule, adopt_settings
+from mae_plugin.engine.stable_decay import StableDecayLR, prolong
 from mae_plugin.errors import UserError
 from mae_plugin.registry import HOOKS, builds, find_type
 
@@ -34,7 +35,8 @@ class ResumeHook(Hook):
     the config says, while its log and the next checkpoint show the config's. Here changed values
     go on from the resumed iteration: a learning rate at its point of the schedule, in proportion.
     Refused are another model, optimizer, length or kind of schedule, which the stored state does
-    not fit. What is changed without effect is told, such as the weights that ``init_cfg`` names.
+    not fit; only ``StableDecayLR`` may get another length. What is changed without effect is told,
+    such as the weights that ``init_cfg`` names.
 
     For one optimizer; several, and DeepSpeed, keep the checkpoint's settings, which is told.
     """
@@ -99,6 +101,8 @@ def _check_schedule(runner: Runner, checkpoint: dict, length: int) -> None:
     """Refuse schedulers that begin or end elsewhere than the stored ones, unless that is past."""
     done = dict(epoch=0, iter=0) | (checkpoint.get('meta') or {})
     for own, stored in _pairs(runner.param_schedulers, checkpoint.get('param_schedulers')):
+        if isinstance(own, StableDecayLR) and 'decay' in stored:
+            prolong(own, stored, 1 if own.by_epoch else length)
         for name in ('begin', 'end'):
             now, then = getattr(own, name), stored.get(name)
             if then not in (None, now) and done['epoch' if own.by_epoch else 'iter'] < max(
