@@ -17,7 +17,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def blank_models(
-    size: Sizes, grid: Grid, num_heads: int, decoder: Mapping[str, Tensor] | None
+    size: Sizes,
+    grid: Grid,
+    num_heads: int,
+    decoder: Mapping[str, Tensor] | None,
+    rotary: bool = False,
 ) -> dict[str, ModelSpec]:
     """``ViT``, ``ViTBackbone`` and ``MAE``, without weights.
 
@@ -27,8 +31,13 @@ def blank_models(
         num_heads: Its attention heads.
         decoder: Tensors of a decoder of ours in the file; empty if there is none, so that ours is
             the paper's; None if there is one of another kind, and then there is no MAE.
+        rotary: Whether positions are rotary, so that there is no table of them.
     """
-    vit = _blank(_vit(size, grid))
+    shapes = _vit(size, grid)
+    if rotary:
+        del shapes['pos_embed']
+        shapes['positions.periods'] = (size.width // num_heads // 4,)
+    vit = _blank(shapes)
     dense = {name: tensor for name, tensor in vit.items() if not name.startswith('norm.')}
     facts = (grid, size.cls_tokens, num_heads, 1e-6, (0,) * size.depth)
     trunk = TrunkSpec('ViT', vit, *facts)
@@ -68,7 +77,8 @@ def _vit(size: Sizes, grid: Grid) -> Shapes:
         'patch_embed.proj.weight': (width, size.in_channels, patch, patch),
         'patch_embed.proj.bias': (width,),
     }
-    return shapes | _blocks(width, size.hidden, size.depth) | _norm('norm', width)
+    blocks = _blocks(width, size.hidden, size.depth, mlp=size.mlp)
+    return shapes | blocks | _norm('norm', width)
 
 
 def _decoder(
@@ -87,16 +97,24 @@ def _decoder(
     return shapes | _blocks(width, 4 * width, depth, attention) | _norm('norm', width)
 
 
-def _blocks(width: int, hidden: int, depth: int, attention: tuple[str, ...] = ('qkv',)) -> Shapes:
+def _blocks(
+    width: int,
+    hidden: int,
+    depth: int,
+    attention: tuple[str, ...] = ('qkv',),
+    mlp: str = 'gelu',
+) -> Shapes:
     shapes: Shapes = {}
     for index in range(depth):
         block = f'blocks.{index}'
         layers = {f'attn.{name}': (len(name) * width, width) for name in attention}
         layers |= {
             'attn.proj': (width, width),
-            'mlp.fc1': (hidden, width),
-            'mlp.fc2': (width, hidden),
         }
+        if mlp == 'swiglu':
+            layers |= {'mlp.w12': (2 * hidden, width), 'mlp.w3': (width, hidden)}
+        else:
+            layers |= {'mlp.fc1': (hidden, width), 'mlp.fc2': (width, hidden)}
         for name, (rows, columns) in layers.items():
             shapes[f'{block}.{name}.weight'] = (rows, columns)
             shapes[f'{block}.{name}.bias'] = (rows,)

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mae_plugin.arch import Arch
 from mae_plugin.geometry import Grid, sincos_pos_embed
 
 from .blank_models import blank_models, is_decoder
+from .encoder_arch import arch_name, encoder_arch
 from .load import adapt
 from .recognise import Recognised, recognise
 from .report import LoadReport, shorten
@@ -36,13 +38,15 @@ def describe(content: Mapping[str, Any], source: str, prefix: str | None = None)
         source,
         f'  layout     {found.format.name}, encoder under {found.root!r}',
         f'  encoder    {size}',
+        f'  arch       {_arch(found, size)}',
         f'  positions  {_positions(found, size)}',
         f'  extras     {", ".join(_extras(found)) or "none"}',
         f'  heads      {found.facts.num_heads or "not known: nothing tells them"}',
         f'  loaded into (num_heads={_num_heads(found, size)})',
     ]
     grid = _grid(found) or (224 // size.patch_size,) * 2
-    models = blank_models(size, grid, _num_heads(found, size), _decoder(found))
+    rotary = _is_rotary(found)
+    models = blank_models(size, grid, _num_heads(found, size), _decoder(found), rotary)
     for name, model in models.items():
         try:
             _, report, _ = adapt(content, model, source, prefix)
@@ -65,8 +69,31 @@ def _grid(found: Recognised) -> Grid | None:
         return None
 
 
+def _arch(found: Recognised, size: Sizes) -> str:
+    """What to write for it in a config."""
+    arch = encoder_arch(found, _num_heads(found, size), _grid(found))
+    name = arch_name(arch)
+    if name is not None:
+        return f"arch='{name}'"
+    plain = {
+        field: value
+        for field, value in arch._asdict().items()
+        if field not in Arch._field_defaults or value != Arch._field_defaults[field]
+    }
+    return f'no name of its own: arch={plain}'
+
+
+def _is_rotary(found: Recognised) -> bool:
+    return found.format.rotary_base is not None or 'positions.periods' in found.encoder
+
+
 def _positions(found: Recognised, size: Sizes) -> str:
     table, grid = found.encoder.get('pos_embed'), _grid(found)
+    if _is_rotary(found):
+        periods = found.encoder.get('positions.periods')
+        if periods is None:
+            return f'rotary, of base {found.format.rotary_base:g}: the file keeps none'
+        return f'rotary, {periods.numel()} periods up to {periods.max().item():.3g}'
     if table is None:
         return 'none'
     if grid is None:

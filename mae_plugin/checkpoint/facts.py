@@ -100,6 +100,8 @@ def find_facts(
     if facts.num_heads is None and heads is not None:
         source = f'as {"all" if form.heads_are_sure else "the known"} ViTs of this size have'
         facts = facts._replace(num_heads=Fact(heads, source, not form.heads_are_sure))
+    if facts.norm_eps is None and form.norm_eps is not None:
+        facts = facts._replace(norm_eps=Fact(form.norm_eps, 'as all of this family have'))
     if facts.pool is None:
         facts = facts._replace(pool=_usual_pool(encoder, rest, form))
     return facts
@@ -132,6 +134,10 @@ def _said(
     if relative is not None:
         heads = size.width // relative.shape[1]
         said.append(('the width of its relative positions', dict(num_heads=heads)))
+    periods = encoder.get('positions.periods')
+    if periods is not None:
+        heads = size.width // (4 * periods.numel())
+        said.append(('the number of its rotary periods', dict(num_heads=heads)))
     config = stored_config(content)
     if root.endswith('backbone.') and isinstance(config.get('model'), Mapping):
         claims = claims_of_config(config['model'], size, config.get('default_scope'))

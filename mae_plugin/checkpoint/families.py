@@ -7,7 +7,7 @@ mmpretrain, ``vit_small`` has 6 heads in DINO and 12 in MoCo v3.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mae_plugin.arch import ARCHS, Arch
+from mae_plugin.arch import ARCHS, FAMILY_ARCHS, Arch
 
 # Heads of a (width, depth).
 Heads = Mapping[tuple[int, int], int]
@@ -25,6 +25,14 @@ MMPRETRAIN: Heads = {
     (1280, 32): 16,
 }
 NONE: Heads = {}
+
+
+def _heads(family: str) -> Heads:
+    archs = [arch for name, arch in FAMILY_ARCHS.items() if name.startswith(f'{family}-')]
+    return {(arch.embed_dims, arch.num_layers): arch.num_heads for arch in archs}
+
+
+DINOV2, DINOV3_HEADS = _heads('dinov2'), _heads('dinov3')
 
 
 class Dialect(NamedTuple):
@@ -66,7 +74,7 @@ def _by_name(sizes: Mapping[tuple[str, ...], Arch]) -> dict[str, Arch]:
     return {name: arch for names, arch in sizes.items() for name in names}
 
 
-OURS = Dialect(ARCHS, 'base')
+OURS = Dialect(ARCHS | FAMILY_ARCHS, 'base')
 MMPRETRAIN_VIT = Dialect(_by_name(_SIZES), 'base')
 MMPRETRAIN_DEIT3 = Dialect(_by_name(_DEIT3_SIZES), 'base')
 MMSEG_VIT = Dialect({'default': Arch(768, 12, 12)}, None, norm_eps=1e-5)

@@ -10,15 +10,14 @@ from torch import Tensor
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
+from .fit_tokens import fit_tokens_and_positions, mismatch
 from .report import shorten
 from .resize import (
-    find_grid,
-    fit_pos_embed,
     resize_channels,
     resize_patch_projection,
     resize_rel_pos,
 )
-from .sizes import Sizes, sizes
+from .sizes import sizes
 from .spec import TrunkSpec
 
 # What a file may lack: models of all formats do without them.
@@ -36,13 +35,14 @@ def require_sizes(encoder: Mapping[str, Tensor], trunk: TrunkSpec) -> None:
     theirs, ours = sizes(encoder), sizes(trunk.tensors)
     for name in ('width', 'depth', 'hidden', 'mlp'):
         if getattr(theirs, name) != getattr(ours, name):
-            raise _mismatch(f'{name} differs', theirs, ours)
+            raise mismatch(f'sizes differ ({name})', theirs, ours)
 
 
 def adapt_encoder(
     encoder: Mapping[str, Tensor],
     trunk: TrunkSpec,
     grid: Grid | None = None,
+    rotary_base: float | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Adapt an encoder to a trunk of the same width and depth (:func:`require_sizes`).
 
@@ -50,6 +50,7 @@ def adapt_encoder(
         encoder: Tensors under our names.
         trunk: The model that takes it.
         grid: Grid of the encoder's positions, where it is known.
+        rotary_base: Base of its rotary positions, if it has such; see :class:`.layouts.Format`.
 
     Returns:
         Tensors to load, each of the trunk's shape, and for each one that was changed, how.
@@ -61,20 +62,8 @@ def adapt_encoder(
     theirs, ours = sizes(encoder), sizes(own)
     state = dict(encoder)
     changed: dict[str, str] = {}
-    _fold_register_rows(state, theirs, trunk.grid, grid, changed)
-    _fit_tokens(state, theirs, ours)
+    fit_tokens_and_positions(state, trunk, theirs, changed, grid, rotary_base)
     _fit_patches(state, own, changed)
-    if 'pos_embed' in state and 'pos_embed' in own:
-        state['pos_embed'], how = fit_pos_embed(
-            state['pos_embed'],
-            trunk.grid,
-            trunk.num_cls_tokens,
-            theirs.cls_tokens,
-            grid,
-            trunk.resize,
-        )
-        if how:
-            changed['pos_embed'] = how if state['pos_embed'].any() else 'zero, as in the file'
     _fit_qkv_bias(state, own, changed)
     _fit_layer_scale(state, own, changed)
     _fit_relative_positions(state, own, changed)
@@ -82,65 +71,20 @@ def adapt_encoder(
     missing = [name for name in own if name not in state and not OPTIONAL.match(name)]
     unfit = [name for name in own if name in state and state[name].shape != own[name].shape]
     if 'pos_embed' in missing:
-        raise _mismatch(
+        raise mismatch(
             'it has no absolute positions (pos_embed): they are rotary or relative, which the '
             'model does not compute',
             theirs,
             ours,
         )
     if missing:
-        raise _mismatch(f'it lacks {shorten(missing)}', theirs, ours)
+        raise mismatch(f'it lacks {shorten(missing)}', theirs, ours)
     if unfit:
         shapes = ', '.join(
             f'{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}' for name in unfit[:4]
         )
-        raise _mismatch(f'{len(unfit)} tensors have other shapes: {shapes}', theirs, ours)
+        raise mismatch(f'{len(unfit)} tensors have other shapes: {shapes}', theirs, ours)
     return {name: tensor for name, tensor in state.items() if name in own}, changed
-
-
-def _mismatch(reason: str, theirs: Sizes, ours: Sizes) -> UserError:
-    return UserError(
-        f'its encoder does not fit: {reason}.\n  file:  {theirs}\n  model: {ours}\n'
-        'Build the model as the file is, or choose another file'
-    )
-
-
-def _fold_register_rows(
-    state: dict[str, Tensor],
-    theirs: Sizes,
-    target: Grid,
-    source: Grid | None,
-    changed: dict[str, str],
-) -> None:
-    """Add the registers' rows of the positions, where a file has some, to the registers."""
-    table, first = state.get('pos_embed'), theirs.cls_tokens
-    last = first + theirs.register_tokens
-    if table is None or first == last:
-        return
-    if source is None:
-        num_rows, _ = find_grid(table, target, first, theirs.register_tokens)
-    else:
-        num_rows = table.shape[1] - source[0] * source[1]
-    if num_rows == last:
-        state['register_tokens'] = state['register_tokens'] + table[:, first:last]
-        state['pos_embed'] = torch.cat([table[:, :first], table[:, last:]], dim=1)
-        changed['register_tokens'] = 'with their rows of pos_embed added'
-
-
-def _fit_tokens(state: dict[str, Tensor], theirs: Sizes, ours: Sizes) -> None:
-    """Leave the file's prefix tokens out if the model has none, or see that it has the same."""
-    if not ours.cls_tokens and not ours.register_tokens:
-        for name in ('cls_token', 'register_tokens'):
-            state.pop(name, None)
-        return
-    if ours.cls_tokens and not theirs.cls_tokens:
-        raise _mismatch(
-            'it has no class token: build the model with with_cls_token=False', theirs, ours
-        )
-    for name in ('cls_tokens', 'register_tokens'):
-        count = getattr(theirs, name)
-        if count != getattr(ours, name):
-            raise _mismatch(f'build the model with num_{name}={count}', theirs, ours)
 
 
 def _fit_patches(state: dict[str, Tensor], own: Mapping, changed: dict[str, str]) -> None:

@@ -1,8 +1,8 @@
 """Names in the layouts in the wild, as literal tables: their key -> ours.
 
 ``{}`` is the index of a block. A name without ``weight`` or ``bias`` stands for both. Ours are the
-official MAE names; what other models split or fold is translated into intermediate names
-(``attn.q``, ``attn.k``, ``attn.v``), which :mod:`.recognise` fuses into ``attn.qkv``.
+official MAE names, and DINOv2's for gated MLPs (``mlp.w12``, ``mlp.w3``); what other models split
+is translated into intermediate names (``attn.q``, ``mlp.gate``), which :mod:`.fuse` joins.
 """
 
 OFFICIAL_BLOCK = {
@@ -26,6 +26,16 @@ OFFICIAL_EXTRAS = {
     'attn.rel_pos_w': 'attn.rel_pos_w',
     'mlp.lin1': 'mlp.fc1',
     'mlp.lin2': 'mlp.fc2',
+    'mlp.w12': 'mlp.w12',
+    'mlp.w3': 'mlp.w3',
+}
+# DINOv3's own code splits the gated layer, and has a mask for the bias; timm's names of it.
+DINOV3_EXTRAS = {
+    'attn.qkv.bias_mask': 'attn.qkv.bias_mask',
+    'mlp.w1': 'mlp.gate',
+    'mlp.w2': 'mlp.up',
+    'mlp.fc1_g': 'mlp.gate',
+    'mlp.fc1_x': 'mlp.up',
 }
 MMPRETRAIN_BLOCK = {
     'ln1': 'norm1',
@@ -78,15 +88,27 @@ HF5_BLOCK = {
     'mlp.fc2': 'mlp.fc2',
 }
 HF_EXTRAS = {'lambda_1': 'gamma_1', 'lambda_2': 'gamma_2'}
-# Where Dinov2 differs from HF_BLOCK.
+# Where Dinov2 (and Pixio, without scales) differs from HF_BLOCK; then as transformers 5 has it.
 HF_DINOV2 = {
     'norm1': 'norm1',
     'norm2': 'norm2',
     'mlp.fc1': 'mlp.fc1',
     'mlp.fc2': 'mlp.fc2',
+    'mlp.weights_in': 'mlp.w12',
+    'mlp.weights_out': 'mlp.w3',
     'layer_scale1.lambda1': 'gamma_1',
     'layer_scale2.lambda1': 'gamma_2',
 }
+HF5_DINOV2 = {
+    'attention.q_proj': 'attn.q',
+    'attention.k_proj': 'attn.k',
+    'attention.v_proj': 'attn.v',
+    'attention.o_proj': 'attn.proj',
+    'mlp.gate_proj': 'mlp.gate',
+    'mlp.up_proj': 'mlp.up',
+    'mlp.down_proj': 'mlp.down',
+}
+HF_DINOV3_BLOCK = HF_DINOV2 | HF5_DINOV2
 HF_SAM_BLOCK = {
     'layer_norm1': 'norm1',
     'attn.qkv': 'attn.qkv',
@@ -104,6 +126,16 @@ OFFICIAL_STEM = {
     'pos_embed': 'pos_embed',
     'norm': 'norm',
 }
+# Registers of ours and of DINOv2, of timm; our rotary positions.
+OFFICIAL_PARTS = {
+    'register_tokens': 'register_tokens',
+    'reg_token': 'register_tokens',
+    'positions.periods': 'positions.periods',
+}
+DINOV3_PARTS = {
+    'storage_tokens': 'register_tokens',
+    'rope_embed.periods': 'positions.periods',
+}
 MM_STEM = {
     'patch_embed.projection': 'patch_embed.proj',
     'cls_token': 'cls_token',
@@ -115,6 +147,12 @@ HF_STEM = {
     'embeddings.cls_token': 'cls_token',
     'embeddings.position_embeddings': 'pos_embed',
     'layernorm': 'norm',
+}
+HF_DINOV3_STEM = {
+    'embeddings.patch_embeddings': 'patch_embed.proj',
+    'embeddings.cls_token': 'cls_token',
+    'embeddings.register_tokens': 'register_tokens',
+    'norm': 'norm',
 }
 
 
@@ -129,7 +167,8 @@ MMSEG = MM_STEM | _blocks('layers.{}', 'blocks.{}', MMSEG_BLOCK)
 HF = HF_STEM | _blocks('encoder.layer.{}', 'blocks.{}', HF_BLOCK)
 HF5 = HF_STEM | _blocks('layers.{}', 'blocks.{}', HF5_BLOCK)
 
-OFFICIAL_FAMILY = OFFICIAL | _blocks('blocks.{}', 'blocks.{}', OFFICIAL_EXTRAS)
+OFFICIAL_FAMILY = OFFICIAL | OFFICIAL_PARTS | _blocks('blocks.{}', 'blocks.{}', OFFICIAL_EXTRAS)
+DINOV3 = OFFICIAL_FAMILY | DINOV3_PARTS | _blocks('blocks.{}', 'blocks.{}', DINOV3_EXTRAS)
 # ln2 is the norm after average pooling.
 MM_FAMILY = (
     MMPRETRAIN
@@ -139,8 +178,14 @@ MM_FAMILY = (
 HF_FAMILY = (
     HF
     | HF5
-    | _blocks('encoder.layer.{}', 'blocks.{}', HF_EXTRAS, HF_DINOV2)
+    | {'embeddings.register_tokens': 'register_tokens'}
+    | _blocks('encoder.layer.{}', 'blocks.{}', HF_EXTRAS, HF_DINOV2, HF5_DINOV2)
     | _blocks('layers.{}', 'blocks.{}', HF_EXTRAS)
+)
+HF_DINOV3 = (
+    HF_DINOV3_STEM
+    | _blocks('layer.{}', 'blocks.{}', HF_DINOV3_BLOCK)
+    | _blocks('model.layer.{}', 'blocks.{}', HF_DINOV3_BLOCK)
 )
 HF_SAM = {
     'patch_embed.projection': 'patch_embed.proj',

@@ -1,11 +1,13 @@
 """Checkpoint layouts in the wild, and the keys that tell one from another."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .families import MMPRETRAIN, MOCO_V3, STANDARD, Heads
+from .families import DINOV2, DINOV3_HEADS, MMPRETRAIN, MOCO_V3, STANDARD, Heads
 from .formats import (
     DETECTRON2_NECK,
+    DINOV3,
     HF_BESIDE,
+    HF_DINOV3,
     HF_FAMILY,
     HF_SAM,
     MM_FAMILY,
@@ -27,6 +29,11 @@ class Format(NamedTuple):
         encoder_prefix: Name of the encoder in a full model of this layout.
         heads: Attention heads of the sizes that this layout's models have, where all agree.
         heads_are_sure: Whether no model of this layout has others.
+        gated: Whether MLPs that are gated are SwiGLU here, whatever their names are.
+        rotary_base: Base of rotary positions, in DINOv3's manner; None for a table of positions.
+        norm_eps: Of the LayerNorms, where all models of this layout have the same.
+        resize: How its own code resizes the table, one of :data:`mae_plugin.geometry.RESIZES`.
+        absent: A regular expression that is found in no key; None for no such.
     """
 
     name: str
@@ -37,6 +44,11 @@ class Format(NamedTuple):
     encoder_prefix: str
     heads: Heads = STANDARD
     heads_are_sure: bool = False
+    gated: bool = False
+    rotary_base: float | None = None
+    norm_eps: float | None = None
+    resize: str = 'bicubic'
+    absent: str | None = None
 
 
 def _official(name: str, *marks: str, prefix: str = '') -> Format:
@@ -61,8 +73,31 @@ def _hf(name: str, *marks: str) -> Format:
     return Format(name, marks, patch, HF_FAMILY, HF_BESIDE, 'vit.')
 
 
+_DINOV2: dict[str, Any] = dict(heads=DINOV2, heads_are_sure=True, gated=True)
+_DINOV3: dict[str, Any] = dict(
+    encoder=DINOV3,
+    heads=DINOV3_HEADS,
+    heads_are_sure=True,
+    gated=True,
+    rotary_base=100.0,
+    norm_eps=1e-5,
+)
+_SCALES = r'(^|\.)ls1\.gamma$'
+
 # The first that fits is the one.
 FORMATS = (
+    _official('DINOv3', r'(^|\.)storage_tokens$', r'(^|\.)rope_embed\.periods$')._replace(
+        beside={}, **_DINOV3
+    ),
+    _official('timm DINOv3', r'(^|\.)cls_token$', r'(^|\.)reg_token$', r'\.gamma_1$')._replace(
+        absent=r'(^|\.)pos_embed$', **_DINOV3
+    ),
+    _official('DINOv2 with registers', r'(^|\.)register_tokens$', _SCALES)._replace(
+        beside={}, resize='bicubic-antialias', **_DINOV2
+    ),
+    _official('DINOv2', r'(^|\.)mask_token$', _SCALES)._replace(
+        absent=r'decoder', beside={}, resize='bicubic-offset', **_DINOV2
+    ),
     _official('MoCo v3', r'(base|momentum)_encoder\.patch_embed\.')._replace(
         heads=MOCO_V3, heads_are_sure=True
     ),
@@ -82,6 +117,9 @@ FORMATS = (
     _official('MAE, official, fine-tuned', r'^model\.fc_norm\.weight$'),
     _official('official layout, encoder alone (MAE, DeiT)', r'^model\.patch_embed\.'),
     _official('model with a backbone of this project', r'backbone\.patch', prefix='backbone.'),
+    _official('timm ViT with layer scale (as DINOv2)', _SCALES)._replace(
+        heads={**STANDARD, **DINOV2}, gated=True, resize='bicubic-antialias'
+    ),
     _official('timm ViT (or the official layout, bare)'),
     Format(
         'Hugging Face SAM',
@@ -101,7 +139,65 @@ FORMATS = (
     _mm('mmpretrain MAE, with decoder', r'(^|\.)neck\.decoder_embed\.weight$'),
     _mm('mmpretrain VisionTransformer'),
     _hf('Hugging Face ViTMAE, with decoder', r'(^|\.)decoder\.decoder_embed\.weight$'),
-    _hf('Hugging Face DINOv2', r'\.layer_scale1\.lambda1$'),
+    Format(
+        'Hugging Face DINOv3',
+        (r'(^|\.)layer\.\d+\.layer_scale1\.lambda1$',),
+        'embeddings.patch_embeddings.weight',
+        {},
+        {},
+        'dinov3_vit.',
+    )._replace(**_DINOV3 | dict(encoder=HF_DINOV3)),
+    _hf(
+        'Hugging Face DINOv2 with registers',
+        r'\.layer_scale1\.lambda1$',
+        r'embeddings\.register_tokens$',
+    )._replace(encoder_prefix='dinov2_with_registers.', resize='bicubic-antialias', **_DINOV2),
+    _hf('Hugging Face DINOv2', r'\.layer_scale1\.lambda1$')._replace(
+        encoder_prefix='dinov2.', **_DINOV2
+    ),
     _hf('Hugging Face BEiT', r'\.(lambda_1|relative_position_bias_table)$'),
     _hf('Hugging Face ViT or ViTMAE'),
+)
+
+
+class Unknown(NamedTuple):
+    """A family that is recognised and not computed.
+
+    Attributes:
+        name: For people.
+        marks: As of :class:`Format`.
+        lacks: What it needs that the trunk does not have.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    lacks: str
+
+
+NOT_COMPUTED = (
+    Unknown(
+        'Sapiens2',
+        (r'\.attn\.w[qkv]\.weight$', r'\.ffn\.w12\.'),
+        'normalised queries and keys, fewer keys than queries, gated MLPs without biases',
+    ),
+    Unknown(
+        'EVA-02',
+        (r'\.mlp\.(ffn_ln|norm)\.weight$', r'\.attn\.(q_proj\.weight|q_bias)$'),
+        'rotary positions beside a table, and LayerNorms inside its MLPs',
+    ),
+    Unknown(
+        'Hiera',
+        (r'(^|\.)pos_embed_(spatial|temporal|window|win)$|mask_unit', r'\.attn\.qkv\.weight$'),
+        'stages of several widths, and pooling between them',
+    ),
+    Unknown(
+        'SigLIP',
+        (r'(^|\.)vision_model\.embeddings\.patch_embedding\.weight$', r'\.self_attn\.q_proj\.'),
+        'pooling by attention, and the approximation of GELU by tanh (load its timm file instead)',
+    ),
+    Unknown(
+        'Perception Encoder',
+        (r'(^|\.)visual\.conv1\.weight$', r'\.attn\.in_proj_weight$'),
+        "CLIP's layout, a norm before the first block, and rotary positions beside a table",
+    ),
 )

@@ -148,7 +148,7 @@ def adapt(
             found = recognise(content, prefix, location + name, drop_position_bias, num_heads)
             require_sizes(found.encoder, trunk)
             said, doubted = compare(found.facts, trunk)
-            fitted, how = adapt_encoder(found.encoder, trunk, found.grid)
+            fitted, how = adapt_encoder(found.encoder, trunk, found.grid, found.format.rotary_base)
         except ValueError as error:
             raise UserError(f'cannot load {source} into {trunk.name}: {error}') from None
         told += said

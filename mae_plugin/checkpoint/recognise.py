@@ -4,19 +4,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 
 from .facts import Facts, find_facts
+from .fuse import fuse, is_gated, name_mlps, whole_name
 from .keys import HARMLESS, INSIDE_ENCODER, SECOND_COPY, flatten, plain_names, whole
-from .layouts import FORMATS, Format
+from .layouts import FORMATS, NOT_COMPUTED, Format
 from .stored_encoder import stored_grid
 
 _INDEX = re.compile(r'\.(\d+)\.')
-_PART = re.compile(r'\.attn\.[qkv]\.(weight|bias)$')
 _BIAS_TABLE = 'relative_position_bias_table'
 
 
@@ -74,11 +73,14 @@ def recognise(
     flat = flatten(content)
     keys = plain_names(flat)
     flat = {name: flat[key] for name, key in keys.items()}
+    _refuse_by_name(flat)
     root, patch = _find_encoder(flat, prefix, prefer)
     found = next(
         form
         for form in FORMATS
-        if form.patch == patch and all(_any_key(mark, flat) for mark in form.marks)
+        if form.patch == patch
+        and all(_any_key(mark, flat) for mark in form.marks)
+        and not (form.absent and _any_key(form.absent, flat))
     )
     translated = _translate(flat, found, root, drop_position_bias)
     return translated._replace(
@@ -93,6 +95,15 @@ def recognise(
 
 def _any_key(pattern: str, keys: Iterable[str]) -> bool:
     return any(re.search(pattern, key) for key in keys)
+
+
+def _refuse_by_name(keys: Iterable[str]) -> None:
+    for family in NOT_COMPUTED:
+        if all(_any_key(mark, keys) for mark in family.marks):
+            raise UserError(
+                f'it is a {family.name}, which this trunk does not compute: it lacks '
+                f'{family.lacks}. Families that load: README, "Foundation models"'
+            )
 
 
 def _find_encoder(
@@ -180,31 +191,29 @@ def _translate(
             f'its encoder ({form.name}) has parts that a plain ViT lacks, without which it would '
             f'compute something else: {whole(foreign)}'
         )
-    encoder = _fuse_qkv({ours: flat[key] for key, ours in encoder_keys.items()})
-    _refuse_gated_mlp(encoder, form)
+    tensors = {ours: flat[key] for key, ours in encoder_keys.items()}
+    gated = is_gated(tensors)
+    if gated and not form.gated and 'blocks.0.mlp.w3.weight' not in tensors:
+        raise UserError(
+            f'its encoder ({form.name}) has gated MLPs, and neither its layout nor its names tell '
+            'what gates them'
+        )
+    names = name_mlps(tensors, gated)
+    encoder_keys = {key: names.get(ours, ours) for key, ours in encoder_keys.items()}
+    encoder = fuse({names.get(ours, ours): tensor for ours, tensor in tensors.items()})
     # Only what a table knows: a cross-attention decoder's `attn.q` is whole.
     unknown = [key for key, ours in rest_keys.items() if ours in (key, key.removeprefix(base))]
     rest = {rest_keys[key]: flat[key] for key in unknown}
-    rest |= _fuse_qkv({ours: flat[key] for key, ours in rest_keys.items() if key not in unknown})
+    rest |= fuse({ours: flat[key] for key, ours in rest_keys.items() if key not in unknown})
     if 'pos_embed' not in encoder and any(_BIAS_TABLE in key for key in [*dropped, *lost]):
         # A BEiT with relative positions alone: no absolute ones is what it had.
         patch = encoder['patch_embed.proj.weight']
         encoder['pos_embed'] = patch.new_zeros(1, 2, patch.shape[0])
     grid = _flatten_positions(encoder)
     for keys in (encoder_keys, rest_keys):
-        fused = {key: _PART.sub(r'.attn.qkv.\1', ours) for key, ours in keys.items()}
-        keys.update({key: ours for key, ours in fused.items() if key not in unknown})
+        fused = {key: whole_name(ours) for key, ours in keys.items() if key not in unknown}
+        keys.update(fused)
     return Recognised(form, root, encoder, rest, encoder_keys, rest_keys, dropped, lost, grid)
-
-
-def _refuse_gated_mlp(encoder: Mapping[str, Tensor], form: Format) -> None:
-    """Refuse SwiGLU and the like, whose first layer is twice as wide as the second takes."""
-    first, second = (encoder.get(f'blocks.0.mlp.fc{i}.weight') for i in (1, 2))
-    if first is not None and second is not None and first.shape[0] == 2 * second.shape[1]:
-        raise UserError(
-            f'its encoder ({form.name}) has gated MLPs (fc1 gives {first.shape[0]} numbers, fc2 '
-            f'takes {second.shape[1]}), which a plain ViT lacks'
-        )
 
 
 def _flatten_positions(encoder: dict[str, Tensor]) -> Grid | None:
@@ -224,18 +233,3 @@ def _position_bias(key: str, form: Format) -> UserError:
         "without that bias, init_cfg=dict(type='Pretrained', checkpoint=FILE, "
         'drop_relative_position_bias=True)'
     )
-
-
-def _fuse_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Join ``attn.q``, ``attn.k``, ``attn.v`` into ``attn.qkv``; a missing bias is zero."""
-    parts = [name for name in state if _PART.search(name)]
-    fused = {name: tensor for name, tensor in state.items() if name not in parts}
-    for name in dict.fromkeys(_PART.sub(r'.attn.{}.\1', part) for part in parts):
-        tensors = [state.get(name.format(part)) for part in 'qkv']
-        known = next(tensor for tensor in tensors if tensor is not None)
-        if name.endswith('weight') and any(tensor is None for tensor in tensors):
-            raise UserError(f'{name.format("qkv")}: one of query, key and value is missing')
-        fused[name.format('qkv')] = torch.cat(
-            [torch.zeros_like(known) if tensor is None else tensor for tensor in tensors]
-        )
-    return fused

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
+from mae_plugin.arch import FAMILY_ARCHS
 from mae_plugin.checkpoint.claims import claims_of_config, hub_statistics
+from mae_plugin.checkpoint.encoder_arch import encoder_arch
 from mae_plugin.checkpoint.load import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.recognise import recognise
 from mae_plugin.checkpoint.sizes import Sizes, sizes
@@ -57,26 +59,17 @@ def load_encoder(
             'wrong features: give num_heads (--num-heads N), or the config (--config FILE)'
         )
     backbone = stored.get('backbone') or {}
+    arch = encoder_arch(found, num_heads)
+    if isinstance(backbone.get('arch'), str) and backbone['arch'] in FAMILY_ARCHS:
+        arch = arch._replace(positions=FAMILY_ARCHS[backbone['arch']].positions)
     vit = ViT(
-        arch=dict(
-            embed_dims=size.width,
-            num_layers=size.depth,
-            num_heads=num_heads,
-            mlp_ratio=size.hidden / size.width,
-        ),
+        arch=arch,
+        positions=backbone.get('positions'),
         img_size=backbone.get('img_size') or _img_size(size),
-        patch_size=size.patch_size,
         in_channels=size.in_channels,
-        num_cls_tokens=size.cls_tokens,
-        num_register_tokens=size.register_tokens,
         qkv_bias='blocks.0.attn.qkv.bias' in encoder,
-        layer_scale_init=1.0 if 'blocks.0.gamma_1' in encoder else None,
         final_norm='norm.weight' in encoder,
     )
-    if facts.norm_eps is not None:
-        for module in vit.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.eps = facts.norm_eps.value
     load_pretrained(vit, str(checkpoint), num_heads=num_heads)
     vit.requires_grad_(False)
     return vit.eval(), MAEDataPreprocessor(**_statistics(stored, content, size.in_channels))
