@@ -14,6 +14,7 @@ from mae_plugin.errors import UserError
 Grid = tuple[int, int]
 # How families resize their tables: MAE and most others; DINOv2 with registers, and timm; DINOv2,
 # which interpolates for a grid that is 0.1 longer, and samples that at the wanted one's places.
+OFFSET = 0.1
 RESIZES = ('bicubic', 'bicubic-antialias', 'bicubic-offset')
 
 
@@ -152,13 +153,62 @@ def resize_pos_embed(
         return pos_embed
     prefix, table = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
     table = table.reshape(1, *source, -1).permute(0, 3, 1, 2).float()
-    options: dict[str, Any] = dict(
-        mode='bicubic', align_corners=False, antialias=how == 'bicubic-antialias'
-    )
-    if how == 'bicubic-offset':
-        scales = [(new + 0.1) / old for new, old in zip(target, source)]
-        table = F.interpolate(table, scale_factor=scales, **options)
-    else:
-        table = F.interpolate(table, size=target, **options)
+    table = _interpolate(table, target, how)
     table = table.permute(0, 2, 3, 1).flatten(1, 2).to(pos_embed.dtype)
     return torch.cat([prefix, table], dim=1)
+
+
+def _interpolate(table: Tensor, target: Grid, how: str) -> Tensor:
+    """(1, D, h, w) to (1, D, h', w')."""
+    if how == 'bicubic':
+        return F.interpolate(table, size=target, mode='bicubic', align_corners=False)
+    smooth = how == 'bicubic-antialias'
+    if is_exporting():
+        # Exported programs have neither antialiasing nor a scale that depends on their sizes.
+        sides = [torch.ones(side).sum() for side in target]
+        is_other = (sides[0] != table.shape[2]) | (sides[1] != table.shape[3])
+        offset = is_other * (0.0 if smooth else OFFSET)
+        rows, columns = (
+            bicubic_weights(old, new, offset, smooth).to(table)
+            for old, new in zip(table.shape[2:], target)
+        )
+        return F.linear(F.linear(table, columns).transpose(2, 3), rows).transpose(2, 3)
+    if smooth:
+        return F.interpolate(table, size=target, mode='bicubic', antialias=True)
+    scales = [(new + OFFSET) / old for new, old in zip(target, table.shape[2:])]
+    return F.interpolate(table, scale_factor=scales, mode='bicubic', align_corners=False)
+
+
+def bicubic_weights(
+    source: int, target: int, offset: float | Tensor = 0.0, smooth: bool = False
+) -> Tensor:
+    """What each of ``target`` points takes of each of ``source`` points, as ``F.interpolate``.
+
+    Args:
+        source: Points along one axis.
+        target: Points wanted.
+        offset: The scale is that for ``target + offset`` points.
+        smooth: Antialiasing: a kernel as wide as a wanted point, normalised at the borders. Else
+            points beyond a border are the last before it.
+
+    Returns:
+        (target, source).
+    """
+    wanted, points = torch.arange(target), torch.arange(source)
+    scale = source / (torch.ones(target).sum() + offset)
+    places = (wanted + 0.5) * scale - 0.5
+    if smooth:
+        weights = _cubic((points - places[:, None]) / scale.clamp(min=1), -0.5)
+        return weights / weights.sum(dim=1, keepdim=True)
+    taps = places.floor()[:, None] + torch.arange(-1, 3)
+    weights = _cubic(taps - places[:, None], -0.75)
+    taken = taps.clamp(0, source - 1)[:, :, None] == points
+    return (weights[:, :, None] * taken).sum(dim=1)
+
+
+def _cubic(x: Tensor, a: float) -> Tensor:
+    """Keys' cubic convolution kernel."""
+    x = x.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))

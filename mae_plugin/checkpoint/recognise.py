@@ -101,8 +101,8 @@ def _refuse_by_name(keys: Iterable[str]) -> None:
     for family in NOT_COMPUTED:
         if all(_any_key(mark, keys) for mark in family.marks):
             raise UserError(
-                f'it is a {family.name}, which this trunk does not compute: it lacks '
-                f'{family.lacks}. Families that load: README, "Foundation models"'
+                f'it is of the family {family.name}, which this trunk does not compute: it lacks '
+                f'{family.lacks}. What loads: docs/checkpoints.md'
             )
 
 

@@ -128,10 +128,10 @@ def siglip(state):
 @pytest.mark.parametrize(
     ('make_keys', 'message'),
     [
-        (sapiens2, 'it is a Sapiens2, .* it lacks normalised queries'),
-        (eva02, 'it is a EVA-02, .* it lacks rotary positions beside a table'),
-        (hiera, 'it is a Hiera, .* it lacks stages'),
-        (siglip, 'it is a SigLIP, .* it lacks pooling by attention'),
+        (sapiens2, 'of the family Sapiens2, .* it lacks normalised queries'),
+        (eva02, 'of the family EVA-02, .* it lacks rotary positions beside a table'),
+        (hiera, 'of the family Hiera, .* it lacks stages'),
+        (siglip, 'of the family SigLIP, .* it lacks pooling by attention'),
     ],
 )
 def test_other_families_are_refused_by_name(make_keys, message):

@@ -207,7 +207,7 @@ REFUSED = {
     rotary_axial: r'no absolute positions .*rotary',
     rotary_with_split_biases: r'no absolute positions .*rotary',
     shared_relative_positions: r'plain ViT lacks.*shared_rel_pos\.mlp\.fc1\.weight',
-    positions_of_windows: r'plain ViT lacks.*pos_embed_win',
+    positions_of_windows: r'of the family Hiera, .*lacks stages of several widths',
     gated_mlp: r'gated MLPs, and neither its layout nor its names tell what gates them',
     dinov2_with_registers: r'build the model with num_register_tokens=4',
     mmseg_beit: r'plain ViT cannot represent.*drop_relative_position_bias=True',

@@ -23,13 +23,16 @@ KINDS = {
     'plain': dict(),
     'relative positions': dict(rel_pos_img_size=24),
     'windowed': dict(window_size=3, rel_pos_img_size=24, with_cls_token=False),
+    'rotary': dict(positions=dict(type='RotaryPositions'), num_register_tokens=2),
+    'antialias': dict(positions=dict(type='LearnedPositions', resize='bicubic-antialias')),
+    'offset': dict(positions=dict(type='LearnedPositions', resize='bicubic-offset')),
 }
 
 
 def backbone(kind):
     torch.manual_seed(0)
     model = ViTBackbone(
-        dict(embed_dims=12, num_layers=1, num_heads=2), img_size=32, patch_size=8, **KINDS[kind]
+        dict(embed_dims=16, num_layers=1, num_heads=2), img_size=32, patch_size=8, **KINDS[kind]
     )
     model.init_weights()
     for name, parameter in model.named_parameters():
