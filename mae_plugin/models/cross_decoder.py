@@ -6,10 +6,11 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mae_plugin.errors import UserError
-from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, sincos_pos_embed
+from mae_plugin.geometry import Grid, image_size, patch_grid
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block, split_heads
+from .decoder_positions import DecoderPositions
 from .layer_mixture import mix_layers
 
 
@@ -65,6 +66,10 @@ class CrossAttentionDecoder(BaseModule):
         in_layers: How many of the encoder's last blocks are mixed (paper: all 12); with 1 all
             blocks read the encoder's last tokens.
         use_checkpoint: Recompute activations in the backward pass.
+        num_prefix_tokens: The encoder's class and register tokens, each with a row of its own;
+            handed on by the MAE.
+        positions: Config of the positions: ``SinCosPositions`` (the default), or
+            ``LearnedPositions``.
 
     Raises:
         UserError: If ``depth`` or ``in_layers`` is below 1.
@@ -83,6 +88,8 @@ class CrossAttentionDecoder(BaseModule):
         mlp_ratio: float = 4.0,
         in_layers: int = 1,
         use_checkpoint: bool = False,
+        num_prefix_tokens: int = 1,
+        positions: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -96,9 +103,11 @@ class CrossAttentionDecoder(BaseModule):
         self.use_checkpoint = use_checkpoint
         self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
-        self.pos_embed = nn.Parameter(
-            sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False
+        self.num_prefix_tokens = num_prefix_tokens
+        self.positions = DecoderPositions(
+            positions, embed_dims, num_heads, self.grid, num_prefix_tokens
         )
+        self.pos_embed = self.positions.new_table()
         self.mix = nn.Parameter(torch.zeros(depth, in_layers)) if in_layers > 1 else None
         # One norm serves all blocks: each has its own keys and values, which absorb the scales.
         self.norm_visible = nn.LayerNorm(embed_dims, eps=1e-6)
@@ -112,6 +121,7 @@ class CrossAttentionDecoder(BaseModule):
         """Initialise as MAE's decoder; the mixtures are normal, of variance 1 / in_layers."""
         self.apply(init_linear_and_norm)
         nn.init.normal_(self.mask_token, std=0.02)
+        self.positions.part.reset(self.pos_embed)
         if self.mix is not None:
             nn.init.normal_(self.mix, std=self.in_layers**-0.5)
         self._is_init = True
@@ -142,15 +152,15 @@ class CrossAttentionDecoder(BaseModule):
         """
         layers = [tokens] if isinstance(tokens, Tensor) else tokens
         num_prefix = layers[-1].shape[1] - ids_keep.shape[1]
-        table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
-        places = F.pad(1 + ids_keep, (num_prefix, 0))  # prefix tokens have row 0
-        visible = self.norm_visible(self.embed(self._mixtures(layers)) + table[places])
+        rows = self.positions.rows(self.pos_embed, grid)
+        places = self.positions.of_tokens(rows, ids_keep, num_prefix)
+        visible = self.norm_visible(self.embed(self._mixtures(layers)) + places)
 
         ids = ids_masked
         if num_predict != ids.shape[1]:
             ids = torch.cat([ids_keep, ids_masked], dim=1)
             ids = ids[:, ids.shape[1] - (num_predict or ids.shape[1]) :]
-        x = self.mask_token + table[1 + ids]
+        x = self.mask_token + self.positions.of_patches(rows, ids)
         each = [visible] * len(self.blocks) if self.mix is None else visible.unbind()
         for block, seen in zip(self.blocks, each, strict=True):
             x = run_block(block, x, self.use_checkpoint, visible=seen)

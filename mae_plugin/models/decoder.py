@@ -1,15 +1,15 @@
 """MAE's decoder: a shallow transformer over visible tokens and mask tokens (section 3)."""
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mae_plugin.errors import UserError
-from mae_plugin.geometry import Grid, image_size, patch_grid, resize_pos_embed, sincos_pos_embed
+from mae_plugin.geometry import Grid, image_size, patch_grid
 from mae_plugin.registry import MODELS
 
 from .block import Block, init_linear_and_norm, run_block
+from .decoder_positions import DecoderPositions
 from .layer_mixture import InLayers, LayerFusion
 
 
@@ -33,6 +33,10 @@ class MAEDecoder(BaseModule):
             to the last, such as (0, 2, 4, 6, 8, 11): the fusion of what they give (MFF); or
             how many of the last ones. See :class:`~mae_plugin.models.layer_mixture.LayerFusion`.
         use_checkpoint: Recompute activations in the backward pass.
+        num_prefix_tokens: The encoder's class and register tokens, each with a row of its own;
+            handed on by the MAE.
+        positions: Config of the positions: ``SinCosPositions`` (the default), or
+            ``LearnedPositions``.
 
     Raises:
         UserError: If ``depth`` is below 1, or ``in_layers`` names no block.
@@ -50,6 +54,8 @@ class MAEDecoder(BaseModule):
         with_mask_token: bool = True,
         in_layers: InLayers = 1,
         use_checkpoint: bool = False,
+        num_prefix_tokens: int = 1,
+        positions: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -65,10 +71,11 @@ class MAEDecoder(BaseModule):
         self.use_checkpoint = use_checkpoint
         self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_mask_token else None
-        # One row for the class token, as in official checkpoints, used or not.
-        self.pos_embed = nn.Parameter(
-            sincos_pos_embed(embed_dims, self.grid, 1), requires_grad=False
+        self.num_prefix_tokens = num_prefix_tokens
+        self.positions = DecoderPositions(
+            positions, embed_dims, num_heads, self.grid, num_prefix_tokens
         )
+        self.pos_embed = self.positions.new_table()
         self.blocks = nn.ModuleList(Block(embed_dims, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
@@ -77,6 +84,7 @@ class MAEDecoder(BaseModule):
         self.apply(init_linear_and_norm)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
+        self.positions.part.reset(self.pos_embed)
         self._is_init = True
 
     def forward(
@@ -102,11 +110,11 @@ class MAEDecoder(BaseModule):
             [ids_keep, ids_masked].
         """
         num_prefix = tokens.shape[1] - ids_keep.shape[1]
-        table = resize_pos_embed(self.pos_embed, self.grid, grid)[0]
-        places = F.pad(1 + ids_keep, (num_prefix, 0))  # prefix tokens have row 0
-        x = self.embed(tokens) + table[places]
+        rows = self.positions.rows(self.pos_embed, grid)
+        x = self.embed(tokens) + self.positions.of_tokens(rows, ids_keep, num_prefix)
         if self.mask_token is not None:
-            x = torch.cat([x, self.mask_token + table[1 + ids_masked]], dim=1)
+            masked = self.mask_token + self.positions.of_patches(rows, ids_masked)
+            x = torch.cat([x, masked], dim=1)
         if num_predict is None:
             num_predict = x.shape[1] - num_prefix
         for block in self.blocks[:-1]:

@@ -94,7 +94,11 @@ class MAE(BaseModel):
         self.backbone = encoder
         img_size = tuple(side * encoder.patch_size for side in encoder.grid)
         self.decoder = build_part(
-            decoder, in_dims=encoder.embed_dims, img_size=img_size, **patches
+            decoder,
+            in_dims=encoder.embed_dims,
+            img_size=img_size,
+            num_prefix_tokens=getattr(encoder, 'num_prefix_tokens', 1),
+            **patches,
         )
         if hasattr(self.decoder, 'embed_dims'):  # one of the user's own need not say
             patches['in_dims'] = self.decoder.embed_dims

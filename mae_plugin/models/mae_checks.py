@@ -24,12 +24,19 @@ def check_parts(model: nn.Module) -> None:
     encoder, decoder, target = model.backbone, model.decoder, model.head.target
     channels = encoder.patch_embed.proj.in_channels
     _check_grids(getattr(decoder, 'grid', encoder.grid), encoder)
+    num_prefix = getattr(encoder, 'num_prefix_tokens', 1)
     repeated = (
         (
             'decoder.in_dims',
             getattr(getattr(decoder, 'embed', None), 'in_features', None),
             "the encoder's width",
             encoder.embed_dims,
+        ),
+        (
+            'decoder.num_prefix_tokens',
+            max(1, getattr(decoder, 'num_prefix_tokens', num_prefix)),
+            "the encoder's class and register tokens,",
+            max(1, num_prefix),  # a row for none is there, and not used
         ),
         (
             'head.in_dims',

@@ -82,7 +82,8 @@ class TeacherTarget(nn.Module):
         # In a tuple, where it is none of this module's parts.
         self._teacher = (encoder,)
         self._has_weights = isinstance(teacher, nn.Module)
-        self.dims = int(dims or getattr(encoder, 'embed_dims', 0))
+        width: Any = dims or getattr(encoder, 'embed_dims', 0)
+        self.dims = int(width)
         if not self.dims:
             raise UserError(f'{type(encoder).__name__} does not say its width: set dims')
         self.patch_size = patch_size
