@@ -10,7 +10,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.utils import to_2tuple
 
-from mae_plugin.arch import ARCHS
+from mae_plugin.arch import ARCHS, parse_arch
 from mae_plugin.engine.config_checks import check_images, check_schedule
 from mae_plugin.engine.image_shape import hand_on_image_shape
 from mae_plugin.registry import MODELS
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FRONT_DOOR = ROOT / 'configs' / 'mae_vit-b_pretrain.py'
 FOLDER = ROOT / 'configs' / 'pretrain'
 CONFIGS = sorted(FOLDER.glob('*.py'))
-PUBLISHED = [path for path in CONFIGS if path.stem.endswith('_in1k')]
+PUBLISHED = [path for path in CONFIGS if re.search(r'_in(1|21)k$', path.stem)]
 PLAYGROUND = [
     ROOT / 'configs/playground/mae_demo.py',
     ROOT / 'configs/playground/mae_playground.py',
@@ -47,19 +47,52 @@ def test_images_schedule_and_model_fit_each_other(path):
 
 @pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
 def test_names_say_what_is_inside(path):
-    arch, patch, epochs = re.match(r'.*vit-(\w+)-p(\d+)_.*-(\d+)e_in1k', path.stem).groups()
+    pattern = r'(.*)_vit-(\w+)-p(\d+)_(\d+)xb(\d+)-.*-(\d+)e_in\d+k'
+    family, arch, patch, gpus, batch, epochs = re.match(pattern, path.stem).groups()
     cfg = Config.fromfile(path)
     backbone = cfg.model.backbone
-    assert (backbone.arch, backbone.patch_size) == (arch, int(patch))
+    assert backbone.arch.removeprefix('pixio-') == arch
+    assert backbone.arch.startswith('pixio-') == (family == 'pixio')
+    assert backbone.patch_size == int(patch)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     assert model.decoder.embed.in_features == ARCHS[arch].embed_dims
     assert model.head.pred.in_features == model.decoder.embed_dims
     assert cfg.train_cfg.max_epochs == int(epochs)
-    assert 8 * cfg.train_dataloader.batch_size == 8 * 512 == cfg.auto_scale_lr.base_batch_size
-    assert cfg.optim_wrapper.optimizer.lr == 1.5e-4 * 4096 / 256
+    assert cfg.train_dataloader.batch_size == int(batch)
+    base, rate = (8192, 2.5e-5) if family == 'pixio' else (4096, 1.5e-4)
+    assert int(gpus) * int(batch) == base == cfg.auto_scale_lr.base_batch_size
+    assert cfg.optim_wrapper.optimizer.lr == rate * base / 256
     # The cosine has no end of its own: it ends where training does.
     assert 'end' not in cfg.param_scheduler[-1]
+
+
+PIXELS = [
+    path
+    for path in [*CONFIGS, *sorted((ROOT / 'configs/playground').glob('*_classes.py'))]
+    if 'PixelTarget' in str(Config.fromfile(path).get('model', {}).get('head', {}).get('target'))
+]
+
+
+@pytest.mark.parametrize('path', PIXELS, ids=lambda path: path.stem)
+def test_a_step_of_each_trains_every_weight(path):
+    """Small, with its own parts; other targets want files or a fit, and have their own tests."""
+    model = Config.fromfile(path).model
+    backbone, decoder = model.backbone, model.decoder
+    arch = parse_arch(backbone.arch)._replace(embed_dims=32, num_heads=2, num_layers=12)._asdict()
+    size = to_2tuple(backbone.img_size)
+    img_size = tuple(side // backbone.patch_size * 4 for side in size)
+    backbone.update(arch=arch, patch_size=4, img_size=img_size, drop_path_rate=0.0)
+    decoder.update(embed_dims=16, num_heads=2, depth=min(3, decoder.depth))
+    if isinstance(decoder.get('in_layers', 1), list):
+        decoder.in_layers = [*decoder.in_layers[:-1], 11]
+    built = MODELS.build(model)
+    built.init_weights()
+    channels = backbone.get('in_channels', 3)
+    built(torch.randn(2, channels, *img_size), mode='loss')['loss'].backward()
+    trained = {name: p.grad for name, p in built.named_parameters() if p.requires_grad}
+    assert not [name for name, gradient in trained.items() if gradient is None]
+    assert all(gradient.isfinite().all() for gradient in trained.values())
 
 
 @pytest.mark.parametrize('epochs', [300, 400, 1600])

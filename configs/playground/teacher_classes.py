@@ -5,7 +5,7 @@ Run:   python tools/train.py configs/playground/mae_classes.py          (the tea
        python tools/train.py configs/playground/teacher_classes.py
        Another teacher: --cfg-options \
            model.head.target.teacher.init_cfg.checkpoint=FILE
-Cost:  about twice that of mae_classes.py: the teacher sees whole pictures.
+Cost:  1.5 times that of mae_classes.py: the teacher sees whole pictures.
 """
 
 _base_ = './mae_classes.py'

@@ -116,6 +116,11 @@ def _maes(size: Size) -> list[Part]:
             encoder_mask_tokens=True,
         ),
         mae(
+            'MAE, learned positions in the decoder',
+            'CellMasking',
+            decoder=dict(self_attention, positions=dict(type='LearnedPositions')),
+        ),
+        mae(
             'MAE, fused layers',
             decoder=dict(self_attention, in_layers=[*range(size.depth)]),
         ),
