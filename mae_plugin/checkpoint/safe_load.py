@@ -17,6 +17,7 @@ import torch
 
 from mae_plugin.checkpoint.addresses import NAMED, SCHEMES, STORED, local_copy
 from mae_plugin.checkpoint.folders import WEIGHTS, model_config, model_files
+from mae_plugin.checkpoint.known_weights import HUB
 from mae_plugin.checkpoint.restricted_unpickler import STAND_INS, restricted_load, to_plain
 from mae_plugin.compat import load_restricted
 from mae_plugin.errors import MissingFileError, UserError
@@ -94,7 +95,8 @@ def use_safe_loading(trust: bool = False) -> None:
     from mmengine.runner import CheckpointLoader
 
     def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-        return safe_load(filename, map_location, trust=trust)
+        with local_copy(filename) as path:  # it may be the name of known weights
+            return safe_load(path, map_location, trust=trust)
 
     def load_from_address(filename: str, map_location: Any = None) -> dict[str, Any]:
         with local_copy(filename) as path:
@@ -110,7 +112,7 @@ def use_safe_loading(trust: bool = False) -> None:
 
     register = CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
-    register((*SCHEMES, *NAMED, *STORED), load_from_address, force=True)
+    register((*SCHEMES, HUB, *NAMED, *STORED), load_from_address, force=True)
     if not trust:
         register('pavi://', load_from_pavi, force=True)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from mae_plugin.arch import ARCHS
+from mae_plugin.checkpoint.known_weights import is_name
 from mae_plugin.cli.data_inspection import Inspection, numbers
 
 
@@ -56,7 +57,7 @@ RECIPES = (
         "above ten million images 5 to 100 epochs (LightlyTrain's rule)",
     ),
 )  # fmt: skip
-WEIGHTS = {'base': 'mae_pretrain_vit_base_full.pth', 'large': 'mae_visualize_vit_large.pth'}
+WEIGHTS = {'base': 'mae-base-full', 'large': 'mae-visualize-large'}  # with their decoders
 
 
 def recipe_for(images: int) -> Recipe:
@@ -139,7 +140,7 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         dims=ARCHS[arch].embed_dims,
         decoder=(512, 8, 16) if official else (256, 4, 8),
         why_decoder=_OFFICIAL_DECODER if official else _SMALL_DECODER,
-        pretrained=repr(os.path.abspath(pretrained)) if pretrained else '',
+        pretrained=_weights(pretrained),
         weights=WEIGHTS[recipe.arch],
         why_loader=_why_loader(found, windows),
         loader='LoadRandomWindow' if windows else 'LoadRandomResizedCrop',
@@ -155,6 +156,13 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         bands={1: None, 3: None, 2: [0, 0, 0]}.get(found.channels, [3, 2, 1]),
     )
     return text.rstrip() + '\n'
+
+
+def _weights(pretrained: str | None) -> str:
+    """What ``load_from`` is set to, as Python."""
+    if not pretrained:
+        return ''
+    return repr(pretrained if is_name(pretrained) else os.path.abspath(pretrained))
 
 
 _OFFICIAL_DECODER = "the paper's decoder (table 1), which the official weights have"

@@ -52,8 +52,9 @@ def parse_args() -> Namespace:
     parser.add_argument(
         '--pretrained',
         metavar='CKPT',
-        help='start from these weights: a run of this project or any MAE or ViT file; safe to '
-        'read, resized where needed, and an error if they do not fit',
+        help='start from these weights: a run of this project, any MAE or ViT file, '
+        'hf://owner/name or a name such as mae-base-full; resized where needed, and an error if '
+        'they do not fit',
     )
     parser.add_argument(
         '--amp',

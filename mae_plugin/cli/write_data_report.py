@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mae_plugin.checkpoint.known_weights import is_name, names_like
 from mae_plugin.cli.data_config import write_config
 from mae_plugin.cli.data_inspection import inspect, summary
 from mae_plugin.errors import MissingFileError, UserError
@@ -25,14 +26,16 @@ def write_data_report(
         folders: Folders of images.
         out: Folder to write to.
         everything: Read every pixel and compare all images.
-        pretrained: Weights that the config starts from.
+        pretrained: File or name of weights that the config starts from.
         workers: Processes; as many as there are cores if None.
 
     Raises:
         UserError: If a folder or the weights are missing, or no image can be used.
     """
-    if pretrained and not os.path.exists(pretrained):
-        raise MissingFileError(f'--pretrained {pretrained} does not exist: name a file of weights')
+    if pretrained and not (os.path.exists(pretrained) or is_name(pretrained)):
+        raise MissingFileError(
+            f'--pretrained {pretrained} does not exist: {names_like(pretrained)}'
+        )
     if workers is not None and workers < 1:
         raise UserError(f'--workers {workers} must be at least 1')
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mae_plugin.checkpoint.known_weights import is_name, names_like
 from mae_plugin.checkpoint.safe_load import use_safe_loading
 from mae_plugin.errors import MissingFileError, UserError
 from mae_plugin.models.token_pool import check_neck
@@ -44,7 +45,7 @@ def build_runner(
         cfg: Config with ``work_dir`` and ``launcher`` set.
         resume: 'auto' goes on from the newest valid checkpoint in the work dir, if there is one;
             a path from that checkpoint; None starts afresh.
-        pretrained: File with the weights to start from, in any format that
+        pretrained: File or name of the weights to start from, in any format that
             :mod:`mae_plugin.checkpoint` knows. The trunk adapts them while loading.
         load_from: Checkpoint of the whole model, for evaluation.
         batch: What to do about the batch; None leaves it to the config.
@@ -56,9 +57,12 @@ def build_runner(
     """
     if resume and pretrained:
         raise UserError('--resume goes on with a run, --pretrained starts one: give one of them')
-    if pretrained and '://' not in pretrained and not Path(pretrained).expanduser().exists():
+    is_file = pretrained and '://' not in pretrained and not is_name(pretrained)
+    if pretrained and is_file and not Path(pretrained).expanduser().exists():
         # Here, not after the data and the model are built.
-        raise MissingFileError(f'--pretrained {pretrained}: no such file, check the path')
+        raise MissingFileError(
+            f'--pretrained {pretrained}: no such file, check the path; {names_like(pretrained)}'
+        )
     check_host(cfg.get('default_scope'))
     check_schedule(cfg)
     hand_on_image_shape(cfg)

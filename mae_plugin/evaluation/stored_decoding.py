@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mae_plugin.checkpoint.addresses import local_copy
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.datasets.decoding_options import decoding_options
@@ -23,6 +24,7 @@ def stored_decoding(checkpoint: str | Path, config: str | Path | None = None) ->
     """
     if config is not None:
         return decoding_options(Config.fromfile(config))
-    meta = safe_load(checkpoint, mmap=True).get('meta')
+    with local_copy(str(checkpoint)) as path:
+        meta = safe_load(path, mmap=True).get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     return decoding_options(literal_config(text)) if isinstance(text, str) else {}

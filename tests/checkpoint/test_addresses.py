@@ -1,12 +1,9 @@
 """Addresses: fetched once, read safely, whatever their scheme; served from this machine."""
 
 import contextlib
-import http.server
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import mmengine.fileio.io as fileio
@@ -17,7 +14,6 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mae_plugin.checkpoint import load_pretrained, read_checkpoint
-from mae_plugin.checkpoint.safe_load import use_safe_loading
 from mae_plugin.errors import UserError
 from mae_plugin.models import ViT
 
@@ -32,41 +28,6 @@ class Shell:
 
     def __reduce__(self):
         return os.system, (f'touch {self.path}',)
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder served over http: its address, the folder, and the paths asked for."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
-    folder = tmp_path / 'site'
-    folder.mkdir()
-    asked: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *_):
-            pass
-
-        def do_GET(self):
-            asked.append(self.path)
-            time.sleep(0.3)  # long enough for another process to ask as well
-            super().do_GET()
-
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}', folder, asked
-        server.shutdown()
-
-
-@pytest.fixture
-def schemes():
-    """mmengine's readers, as this process had them."""
-    before = dict(CheckpointLoader._schemes)
-    use_safe_loading()
-    yield
-    CheckpointLoader._schemes = before
 
 
 def test_file_at_an_address_is_fetched_once(site):

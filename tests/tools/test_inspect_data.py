@@ -119,6 +119,12 @@ def test_starting_weights_and_what_is_missing(tmp_path):
     )
     cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
     assert cfg.load_from == str(weights) and cfg.model.backbone.arch == 'base'
+    with pytest.raises(UserError, match='mae-bse does not exist: did you mean mae-base'):
+        write_data_report([str(tmp_path / 'photos')], str(tmp_path / 'out'), False, 'mae-bse')
+    write_data_report(
+        [str(tmp_path / 'photos')], str(tmp_path / 'out'), False, 'mae-base-full', workers=1
+    )
+    assert Config.fromfile(tmp_path / 'out' / 'config.py').load_from == 'mae-base-full'
     (tmp_path / 'bad').mkdir()
     (tmp_path / 'bad' / 'a.jpg').touch()
     with pytest.raises(UserError, match='none of the 1 images can be used'):
