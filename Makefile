@@ -3,6 +3,7 @@
 # make test-fast  what needs neither compiled operators nor a long run, in minutes
 # make lint   ruff, mypy, and the layers of the package (import-linter)
 # make docs   the documentation as a site, in work_dirs/docs; every link is followed
+# make release-check  wheel and source archive, installed into an empty environment and used there
 # make gpu-dry  what can be known of a GPU without one: tools/dev/gpu/README.md (Python 3.12, 5 GB)
 # make clean  remove what was made here (environment, demo data and run)
 #
@@ -36,7 +37,8 @@ DEMO_PICTURE := $(DEMO_DIR)/reconstruction.png
 WORKERS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env docs docs-env gpu-dry clean
+.PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env docs docs-env release-check release-env \
+	gpu-dry clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -84,8 +86,14 @@ docs: docs-env
 	$(VENV_PYTHON) tools/dev/docs_site/check_links.py $(DOCS_DIR)
 	@echo 'Documentation: $(DOCS_DIR)/index.html (python -m http.server -d $(DOCS_DIR))'
 
+release-env:
+	$(SETUP) release
+
+release-check: release-env
+	@$(VENV_PYTHON) tools/dev/release_check.py
+
 gpu-dry:
 	@tools/dev/gpu_dry.sh
 
 clean:
-	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) $(DOCS_DIR) build *.egg-info
+	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) $(DOCS_DIR) build dist *.egg-info

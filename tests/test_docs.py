@@ -14,6 +14,7 @@ from pages import PAGES, ROOT, anchors, blocks, links, spans, text_of
 from mae_plugin.checkpoint import LAYOUTS
 from mae_plugin.checkpoint.layouts import FORMATS
 from mae_plugin.cli import main as command
+from mae_plugin.cli.completion import help_of
 
 # Made while the site is built.
 MADE = {'docs/commands.md', 'docs/api.md'}
@@ -120,10 +121,12 @@ def test_every_file_that_is_named_exists(page):
             assert beside.exists(), word
 
 
-def test_every_option_that_is_named_exists():
-    sources = [*(ROOT / 'mae_plugin/cli').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]
-    known = set(re.findall(r"'(--[\w-]+)'", ' '.join(path.read_text() for path in sources)))
-    known |= FOREIGN_OPTIONS | {'--help', '--version'}
+def test_every_option_that_is_named_exists(monkeypatch):
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    helps = [help_of(name, each.run) for name, each in command.COMMANDS.items()]
+    known = set(re.findall(r'--[\w-]+', ' '.join(helps))) | FOREIGN_OPTIONS | {'--version'}
+    for path in (ROOT / 'tools').rglob('*.py'):
+        known |= set(re.findall(r"'(--[\w-]+)'", path.read_text()))
     for page in PAGES:
         named = set(re.findall(r'(?<![\w-])--[a-z][\w-]*', ' '.join(spans(page))))
         assert named <= known, f'{page}: {sorted(named - known)}'

@@ -1,10 +1,11 @@
-"""Set up the environment in ``.venv``: ``python tools/setup_env.py demo|lint|docs|fast|test``.
+"""Set up the environment in ``.venv``: ``python tools/setup_env.py NAME``.
 
-The Makefile's ``demo``, ``lint``, ``docs``, ``test-fast`` and ``test`` call this first. It needs
-nothing but Python. Each step leaves a stamp that holds what the step was; a re-run skips the steps
-whose stamp still says the same, and does again the one that was interrupted or whose content has
-changed. The environments are one: ``test`` adds to ``fast``, that to ``lint``, and that to
-``demo``, as does ``docs``.
+NAME is one of ENVIRONMENTS: ``demo``, ``lint``, ``docs``, ``release``, ``fast``, ``test``, each
+called first by the Makefile's command. It needs nothing but Python. Each step leaves a stamp that
+holds what the step was; a re-run skips the steps whose stamp still says the same, and does again
+the one that was interrupted or whose content has changed. The environments are one: ``test`` adds
+to ``fast``, that to ``lint``, and that to ``demo``, as does ``docs``; ``release`` needs nothing of
+them.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ DOCS = (
         _pip('mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<2'),
     ),
 )
+RELEASE = (Step('release', 'what builds and checks archives', _pip('build', 'twine')),)
 FAST = (
     Step(
         'hosts',
@@ -138,6 +140,7 @@ ENVIRONMENTS = {
     'demo': DEMO,
     'lint': DEMO + LINT,
     'docs': DEMO + DOCS,
+    'release': RELEASE,
     'fast': DEMO + LINT + FAST,
     'test': DEMO + LINT + FAST + TEST,
 }

@@ -17,16 +17,16 @@ def command_page() -> str:
     Raises:
         RuntimeError: A command has no help.
     """
-    before = {name: os.environ.get(name) for name in ('COLUMNS', 'LOCAL_RANK', 'OMP_WAIT_POLICY')}
+    paths, columns = sys.path.copy(), os.environ.get('COLUMNS')
     os.environ['COLUMNS'] = '84'  # argparse's own way to be told a width
-    paths = sys.path.copy()
     try:
         return _page()
     finally:
         sys.path[:] = paths
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            os.environ.update({name: value} if value is not None else {})
+        if columns is None:
+            del os.environ['COLUMNS']
+        else:
+            os.environ['COLUMNS'] = columns
 
 
 def _page() -> str:
