@@ -7,7 +7,9 @@ possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with
 
 import importlib
 import pickle
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -230,6 +232,26 @@ def mmengine_home() -> str:
 def is_resuming(runner: Any) -> bool:
     """Whether mmengine's runner goes on with a run; it tells nobody else. Tried with 0.10.12."""
     return bool(runner._resume)
+
+
+@contextmanager
+def hand_warnings_to(show: Callable[..., None]) -> Iterator[None]:
+    """Hand Python's warnings to a function inside, and leave everything as it was.
+
+    By ``warnings.showwarning``, which Python documents as the name to assign for that.
+
+    Args:
+        show: Called with the function that shows them otherwise, and with its arguments:
+            message, category, file's name, number of the line.
+    """
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def handed(*told: Any, **options: Any) -> None:
+            show(before, *told, **options)
+
+        warnings.showwarning = handed
+        yield
 
 
 def gradient_norms(grads: list[Tensor]) -> Tensor:

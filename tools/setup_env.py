@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -194,15 +195,39 @@ def run_step(step: Step, venv: Path, label: str) -> None:
     if stamp.exists() and stamp.read_text(encoding='utf-8') == stamps[stamp]:
         print(f'{label} {step.what}: done before', flush=True)
         return
-    print(f'{label} {step.what}', flush=True)
     stamp.parent.mkdir(exist_ok=True)
     for path in stamps:
         path.unlink(missing_ok=True)
-    done = subprocess.run(_expand(step.command, venv), cwd=ROOT, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
+    if run(_expand(step.command, venv), f'{label} {step.what}') != 0:
         sys.exit(f'{label} {step.what}: failed, see above. The same command tries again from here')
     for path, content in stamps.items():
         path.write_text(content, encoding='utf-8')
+
+
+def run(command: Sequence[str], label: str) -> int:
+    """Run a command and return its exit status; a terminal shows its last words in one line.
+
+    Args:
+        command: The command, run from the root of the clone.
+        label: Printed before the words, and without them in the end.
+    """
+    if not sys.stdout.isatty():
+        print(label, flush=True)
+        return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+    told: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors='replace',
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            told.append(line)
+            width = shutil.get_terminal_size().columns - 1
+            print(f'\r\x1b[K{label}: {line.strip()}'[: width + 4], end='', flush=True)
+    print(f'\r\x1b[K{label}', flush=True)
+    if process.returncode:
+        print(''.join(told[-40:]))
+    return process.returncode
 
 
 def _expand(command: Sequence[str], venv: Path) -> list[str]:

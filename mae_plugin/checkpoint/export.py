@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from mae_plugin.errors import UserError
 from mae_plugin.files import atomic_write
+from mae_plugin.logs import log
 
 from . import formats
 from .fit import fold_layer_scale
@@ -140,9 +140,7 @@ def export_checkpoint(
     known = {*classifier.values()}
     left_out = [k for k in found.rest if k not in known and not k.startswith(_DECODER)]
     if left_out:
-        print_log(
-            f'{to} (the {part}) has no place for {shorten(left_out)}', 'current', logging.WARNING
-        )
+        log(f'{to} (the {part}) has no place for {shorten(left_out)}', logging.WARNING)
     return exported
 
 

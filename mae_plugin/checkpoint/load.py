@@ -4,12 +4,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mae_plugin.checkpoint.addresses import local_copy
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 
 from .beside import fit_beside, other_pooling
 from .coverage import is_neutral
@@ -218,4 +218,4 @@ def log_report(report: LoadReport, model: ModelSpec) -> None:
     )
     is_doubtful = report.lost or report.doubts or report.misfits or is_partial
     level = logging.WARNING if is_doubtful else logging.INFO
-    print_log(str(report), 'current', level)
+    log(str(report), level)

@@ -36,6 +36,7 @@ def main() -> None:
     with user_errors():
         from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
         from mae_plugin.engine.runner import build_runner
+        from mae_plugin.engine.terminal import Terminal
 
         keep_torchvision_importable()
         cfg = load_config(args, ['test_dataloader'])
@@ -46,4 +47,6 @@ def main() -> None:
                 raise UserError(f'--tta: {args.config} has no `tta_model` and `tta_pipeline`')
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
             cfg.model = dict(cfg.tta_model, module=cfg.model)
-        build_runner(cfg, load_from=args.checkpoint).test()
+        terminal = Terminal()
+        with terminal.watch():
+            build_runner(cfg, load_from=args.checkpoint, terminal=terminal).test()

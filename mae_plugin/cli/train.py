@@ -105,6 +105,7 @@ def main() -> None:
             from mae_plugin.engine.autocast import supports_bfloat16
             from mae_plugin.engine.cpu_tuning import cpu_tuning
             from mae_plugin.engine.runner import build_runner
+            from mae_plugin.engine.terminal import Terminal
         from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
 
         keep_torchvision_importable()
@@ -133,6 +134,9 @@ def main() -> None:
                     'auto_scale_lr=dict(base_batch_size=...) to it'
                 )
             cfg.auto_scale_lr.enable = True
-        with cpu_tuning() if tuned else nullcontext():
-            runner = build_runner(cfg, args.resume, args.pretrained, batch=batch_request(args))
+        terminal = Terminal()
+        with terminal.watch(), cpu_tuning() if tuned else nullcontext():
+            runner = build_runner(
+                cfg, args.resume, args.pretrained, batch=batch_request(args), terminal=terminal
+            )
             runner.train()

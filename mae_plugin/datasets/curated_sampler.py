@@ -1,11 +1,11 @@
 """Soft curation: images that a trained MAE finds hard come more often."""
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.image_scores import ImageScores, image_names
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.registry import DATA_SAMPLERS
 
 
@@ -61,9 +61,7 @@ class CuratedSampler(StreamSampler):
             )
         self.probabilities = shares * (kept / shares.sum())
         self._pass_size = kept
-        print_log(
-            f'CuratedSampler: a pass has {kept} of {len(names)} images, by {scores}', 'current'
-        )
+        log(f'CuratedSampler: a pass has {kept} of {len(names)} images, by {scores}')
 
     @property
     def pass_size(self) -> int:

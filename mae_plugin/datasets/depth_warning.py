@@ -4,10 +4,10 @@ import logging
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
 from mae_plugin.datasets.decoding.decode import ImageSource
+from mae_plugin.logs import log
 
 _FEW_LEVELS = 65  # of 256: what is left of 14 of 16 bits
 _SAMPLE = 8192
@@ -38,12 +38,11 @@ class DepthWarning:
         if levels > _FEW_LEVELS:
             return
         self._told.fill_(1)
-        print_log(
+        log(
             f'{image.name} holds values up to about {peak} of {image.white}: as 8 bits, {levels} '
             'levels are left of them. keep_depth=True in the loading transforms keeps all, with '
             'mean and std of your data in the preprocessor; keep_depth=False says that 8 bits are '
             'meant. Further files are not named',
-            logger='current',
             level=logging.WARNING,
         )
 

@@ -10,11 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.array_file import load_arrays, save_arrays
 from mae_plugin.datasets.path_list import PathList
 from mae_plugin.files import locked
+from mae_plugin.logs import log
 
 # A directory that changed this shortly before it was listed may change again unnoticed.
 _SETTLED_NS = 2_000_000_000
@@ -105,10 +105,9 @@ class FolderListing:
 
         walk(os.fsencode(root), b'', frozenset())
         if unreadable:
-            print_log(
+            log(
                 f'{len(unreadable)} folders below {root} cannot be read and are left out, the '
                 f'first: {unreadable[0]}',
-                logger='current',
                 level=logging.WARNING,
             )
         return cls(

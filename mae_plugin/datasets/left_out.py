@@ -3,9 +3,8 @@
 import functools
 import logging
 
-from mmengine.logging import print_log
-
 from mae_plugin.files import ARCHIVES
+from mae_plugin.logs import log
 
 _SHOWN = 8
 # What to do with files that hold pictures, or may.
@@ -51,4 +50,4 @@ def _ways_in(left_out: dict[str, int]) -> list[str]:
 
 @functools.cache
 def _tell_once(line: str, level: int) -> None:
-    print_log(line, logger='current', level=level)
+    log(line, level=level)

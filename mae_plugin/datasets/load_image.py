@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from mmengine import fileio
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.depth_warning import DepthWarning
+from mae_plugin.logs import log
 from mae_plugin.registry import TRANSFORMS
 
 
@@ -89,7 +89,7 @@ class LoadImage:
                 if isinstance(error, BadImageError):
                     raise BadImageError(f'{path}: {error}') from error
                 raise
-            print_log(f'skipped {path}: {error}', 'current', WARNING)
+            log(f'skipped {path}: {error}', WARNING)
             return None
         results['img'] = pixels
         results['img_shape'] = results['ori_shape'] = pixels.shape[:2]

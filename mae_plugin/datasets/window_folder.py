@@ -5,12 +5,12 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.header_cache import HeaderCache
 from mae_plugin.datasets.image_folder import EXTENSIONS, ImageFolder
 from mae_plugin.errors import UserError
 from mae_plugin.files import locked
+from mae_plugin.logs import log
 from mae_plugin.registry import DATASETS
 
 WINDOW_EXTENSIONS = (
@@ -76,9 +76,8 @@ class WindowFolder(ImageFolder):
             told = f'{self.path(int(bad[0]))}: {headers[bad[0]].reason}'
             if len(bad) == len(areas):
                 raise UserError(f'none of the {len(areas)} images can be used, the first: {told}')
-            print_log(
+            log(
                 f'{len(bad)} of {len(areas)} images are left out, the first: {told}',
-                logger='current',
                 level=logging.WARNING,
             )
         return areas

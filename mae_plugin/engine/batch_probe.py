@@ -7,7 +7,6 @@ from typing import NamedTuple
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
-from mmengine.logging import print_log
 
 from mae_plugin.engine.accumulation import schedulers_of
 from mae_plugin.engine.batch_fit import Bound
@@ -16,6 +15,7 @@ from mae_plugin.engine.machine import available_memory
 from mae_plugin.engine.meters import DeviceMeter, HostMeter
 from mae_plugin.engine.probe_step import ProbeStep, without_trace
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 
 
 class Found(NamedTuple):
@@ -70,7 +70,7 @@ def _find_here(cfg: Config, free: int | None) -> Found:
         fit = meter.search(step, largest, reserve=world_size > 1)
     except Exception as error:
         # What is wrong shows in the run, as it would without this search.
-        print_log(f'no batch was tried: {error!r}', 'current', logging.DEBUG)
+        log(f'no batch was tried: {error!r}', logging.DEBUG)
         return Found(largest, 'it could not be tried')
     finally:
         step.close()

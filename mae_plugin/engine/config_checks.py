@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.utils import to_2tuple
 
 from mae_plugin.arch import config_sizes
@@ -14,6 +13,7 @@ from mae_plugin.datasets.crop_loader import CropLoader
 from mae_plugin.datasets.load_image import LoadImage
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
+from mae_plugin.logs import log
 from mae_plugin.models.mae import MAE
 from mae_plugin.registry import MODELS, TRANSFORMS, builds, type_name
 
@@ -100,9 +100,8 @@ def _check_size(loader: str, size: Sequence[int], img_size: Sequence[int]) -> No
             f"{loader}: size={size} and the model's img_size={img_size} have height and width in "
             'opposite order: both are (height, width)'
         )
-    print_log(
+    log(
         f"{loader}: images of size={size}, but the model's img_size={img_size}: its position "
         'embeddings are resized at every step; set model.backbone.img_size, or leave out the size',
-        logger='current',
         level=logging.WARNING,
     )

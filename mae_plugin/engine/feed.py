@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
 from mae_plugin.compat import is_worker_failure, stop_workers
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
+from mae_plugin.logs import log
 
 # Seconds without a batch after which workers count as hung, and restarts before giving up. All
 # of them together must take less than processes wait for each other: see engine/launch.py.
@@ -81,10 +81,9 @@ class BatchFeed:
                         f'{index} of epoch {epoch + 1}: mend or remove the files named above, '
                         'or use fewer workers if memory ran out; then run again with --resume auto'
                     ) from error
-                print_log(
+                log(
                     f'{report}\nStarting the workers again at batch {index} '
                     f'(attempt {failures} of {self.max_failures})',
-                    logger='current',
                     level=logging.WARNING,
                 )
             except BaseException:
@@ -104,10 +103,9 @@ class BatchFeed:
             sampler.set_position((epoch * len(loader) + index) * sampler.global_batch)
         elif index:
             skip = index
-            print_log(
+            log(
                 f'{type(sampler).__name__} cannot start inside an epoch: loading and dropping '
                 f'{index} batches; StreamSampler starts at once',
-                logger='current',
                 level=logging.WARNING,
             )
         iterator = iter(loader)

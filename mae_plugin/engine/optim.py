@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from mae_plugin.compat import has_fused_optimizers
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.models.token_pool import check_neck
 from mae_plugin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -114,10 +114,9 @@ class ViTOptimWrapperConstructor:
         """
         members = self.group_parameters(model)
         scales = [rule.lr_scale for rule in members]
-        print_log(
+        log(
             f'{sum(map(len, members.values()))} trainable tensors in {len(members)} parameter '
             f'groups, lr x {min(scales):.4g} to {max(scales):.4g}',
-            logger='current',
         )
         return [self._group(rule, params) for rule, params in members.items()]
 

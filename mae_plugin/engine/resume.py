@@ -14,12 +14,12 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.logging import print_log
 
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.checkpoint.stored_config import literal_config
 from mae_plugin.engine.atomic import DEEPSPEED_WEIGHTS, find_damage
 from mae_plugin.errors import MissingFileError, UserError
+from mae_plugin.logs import log
 
 # How long a network disk may take to show one machine what another has written, in seconds.
 _DISK_LAG = 60
@@ -271,4 +271,4 @@ def _progress(path: Path, trust: bool) -> tuple[int, int] | None:
 
 
 def _say(text: str, level: int = logging.WARNING) -> None:
-    print_log(text, logger='current', level=level)
+    log(text, level=level)

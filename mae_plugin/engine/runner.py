@@ -28,6 +28,7 @@ from .run_preparation import (
     replace_weights,
     settle_precision,
 )
+from .terminal import Terminal
 
 
 def build_runner(
@@ -36,6 +37,7 @@ def build_runner(
     pretrained: str | None = None,
     load_from: str | None = None,
     batch: BatchRequest | None = None,
+    terminal: Terminal | None = None,
 ) -> Runner:
     """Build the runner of a config, of ours or of a host's model.
 
@@ -49,6 +51,7 @@ def build_runner(
             :mod:`mae_plugin.checkpoint` knows. The trunk adapts them while loading.
         load_from: Checkpoint of the whole model, for evaluation.
         batch: What to do about the batch; None leaves it to the config.
+        terminal: Decides what the terminal shows; None shows all that is logged.
 
     Raises:
         FileNotFoundError: There is no file ``pretrained`` or ``resume``.
@@ -93,7 +96,9 @@ def build_runner(
         guard_steps(cfg)
 
     is_flexible = 'runner_type' in cfg
-    runner = RUNNERS.build(cfg) if is_flexible else Runner.from_cfg(cfg)
+    runner = _build(cfg, terminal)
+    if terminal:
+        runner.register_hook(terminal)
     check_neck(runner.model)
     if cfg.load_from:
         # Strategies that shard load in their own way.
@@ -104,3 +109,11 @@ def build_runner(
     if not load_from and cfg.get('train_dataloader'):
         check_epoch(runner.train_dataloader)
     return runner
+
+
+def _build(cfg: Config, terminal: Terminal | None) -> Runner:
+    kind = cfg.get('runner_type', Runner)
+    base = RUNNERS.get(kind) if isinstance(kind, str) else kind
+    if terminal is None or base is None:  # mmengine names the ones that there are
+        return RUNNERS.build(cfg)
+    return terminal.runner_class(base).from_cfg(cfg)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from torch import Tensor
 
 from mae_plugin.arch import FAMILY_ARCHS
@@ -17,6 +16,7 @@ from mae_plugin.checkpoint.recognise import recognise
 from mae_plugin.checkpoint.sizes import Sizes, sizes
 from mae_plugin.checkpoint.stored_config import stored_config
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.models.vit import ViT
 from mae_plugin.shipped import config_path
@@ -84,7 +84,7 @@ def _statistics(stored: dict, content: dict, channels: int) -> dict[str, Any]:
     assumed = "ImageNet's mean and deviation"
     if channels != 3:
         known, assumed = dict(mean=[127.5] * channels, std=[127.5] * channels), 'the range -1 to 1'
-    print_log(f'nothing tells how its images were normalised: {assumed} assumed', 'current')
+    log(f'nothing tells how its images were normalised: {assumed} assumed')
     return known
 
 

@@ -3,11 +3,11 @@
 import logging
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
+from mae_plugin.logs import log
 
 from .layer_mixture import read_blocks
 from .masking import Masking
@@ -126,7 +126,7 @@ def _check_grids(grid: Grid, backbone: nn.Module) -> None:
     text = f"the decoder's img_size={theirs} differs from the encoder's {ours}"
     if grid == backbone.grid[::-1]:
         raise UserError(f'{text}: give both the same (height, width)')
-    print_log(f'{text}: its positions are resized at every step', 'current', logging.WARNING)
+    log(f'{text}: its positions are resized at every step', logging.WARNING)
 
 
 def check_mask(masking: nn.Module, ids_keep: Tensor, ids_masked: Tensor, grid: Grid) -> None:

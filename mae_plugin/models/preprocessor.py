@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.registry import MODELS
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -102,11 +102,10 @@ class MAEDataPreprocessor(BaseDataPreprocessor):
         """Say that values of 0 to 1, as torchvision gives, are not in the units of ``mean``."""
         # Only on the CPU: nothing may wait for a device.
         if images.device.type == 'cpu' and images.numel() and images.max() <= 1:
-            print_log(
+            log(
                 f'the first batch of floats has no value above 1, but mean is up to '
                 f'{self.mean.max():g}: give images in the units of mean and std (times 255, or '
                 f'uint8 as they were), or mean and std for 0 to 1; else features are wrong',
-                logger='current',
                 level=logging.WARNING,
             )
 
@@ -135,10 +134,9 @@ def _default_statistics(in_channels: int) -> tuple[Sequence[float], Sequence[flo
     """Mean and standard deviation of images that nothing is known of."""
     if in_channels == 3:
         return IMAGENET_MEAN, IMAGENET_STD
-    print_log(
+    log(
         f'no mean and std for images of {in_channels} channels: taking 127.5 for both, the middle '
         'of 8 bits; set model.data_preprocessor.mean and std to those of your data',
-        logger='current',
         level=logging.WARNING,
     )
     return [127.5] * in_channels, [127.5] * in_channels

@@ -18,8 +18,8 @@ def told(monkeypatch):
     """Lines and levels of what is told of files left out."""
     lines = []
     monkeypatch.setattr(
-        'mae_plugin.datasets.left_out.print_log',
-        lambda line, logger, level: lines.append((line, level)),
+        'mae_plugin.datasets.left_out.log',
+        lambda line, level: lines.append((line, level)),
     )
     return lines
 

@@ -71,7 +71,7 @@ def warned(monkeypatch):
     """What the scan told the current logger."""
     lines = []
     monkeypatch.setattr(
-        'mae_plugin.datasets.folder_listing.print_log', lambda line, **_: lines.append(line)
+        'mae_plugin.datasets.folder_listing.log', lambda line, **_: lines.append(line)
     )
     return lines
 

@@ -38,6 +38,21 @@ def test_a_step_runs_once(tools, venv: Path) -> None:
     assert log.read_text() == 'a'
 
 
+def test_a_terminal_shows_one_line_of_a_step(tools, monkeypatch, capsys) -> None:
+    setup_env, _ = tools
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
+    monkeypatch.setenv('COLUMNS', '40')
+    code = 'for i in range(50): print("collecting", "x" * i)'
+    assert setup_env.run([sys.executable, '-c', code], '[1/1] packages') == 0
+    shown = capsys.readouterr().out
+    assert shown.count('\n') == 1 and '[1/1] packages: collecting xxx' in shown
+    assert max(len(part) for part in shown.split('\r\x1b[K')) < 40
+    # What went wrong is shown whole.
+    code = 'import sys; print("one"); sys.exit("two")'
+    assert setup_env.run([sys.executable, '-c', code], '[1/1] packages') == 1
+    assert 'one\ntwo\n' in capsys.readouterr().out
+
+
 def test_a_changed_step_runs_again(tools, venv: Path) -> None:
     setup_env, _ = tools
     log = venv / 'log'

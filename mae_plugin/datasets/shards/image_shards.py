@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.cache import cache_folder, digest
 from mae_plugin.datasets.image_dataset import ImageDataset
@@ -24,6 +23,7 @@ from mae_plugin.datasets.shards.shard_store import (
 )
 from mae_plugin.errors import UserError
 from mae_plugin.files import locked
+from mae_plugin.logs import log
 from mae_plugin.registry import DATASETS
 
 
@@ -164,10 +164,9 @@ class ImageShards(ImageDataset):
                 found = ShardIndex.load(made)
                 if list(found.shards) == names:
                     return found
-            print_log(
+            log(
                 f'no index of {len(names)} remote shards: fetching all of them once to make it; '
                 'with index=... (tools/make_shards.py wrote index.npz) that is not needed',
-                logger='current',
                 level=logging.WARNING,
             )
             files = (self._store.path(number) for number in range(len(names)))

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mae_plugin.datasets.cache import digest
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.errors import UserError
 from mae_plugin.files import locked, open_to_read, read_at
+from mae_plugin.logs import log
 
 _OPEN_FILES = 64
 # Seconds before a fetch that failed is tried again.
@@ -217,9 +217,8 @@ def _persistently(url: str, attempt: Callable[[], Fetched]) -> Fetched:
                 raise ShardError(
                     f'{name} could not be fetched in {len(_BACK_OFF) + 1} attempts: {error}'
                 ) from error
-            print_log(
+            log(
                 f'{name} could not be fetched: {error}; trying again in {pause:g} s',
-                logger='current',
                 level=logging.WARNING,
             )
             time.sleep(pause)

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mae_plugin.engine.rng_state import get_rng_state, set_rng_state
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.registry import HOOKS
 
 
@@ -91,10 +92,9 @@ class ExactResumeHook(Hook):
         if rank < len(states):
             set_rng_state(states[rank])
         else:
-            print_log(
+            log(
                 f'the checkpoint holds the random state of {len(states)} processes, this is '
                 f'number {rank + 1}: its dropout and drop path start from the seed',
-                logger='current',
                 level=logging.WARNING,
             )
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
@@ -26,6 +25,7 @@ from mae_plugin.evaluation.features import (
 )
 from mae_plugin.evaluation.neighbours import nearest
 from mae_plugin.evaluation.rankme import effective_rank
+from mae_plugin.logs import log
 from mae_plugin.models.mae import MAE
 from mae_plugin.registry import HOOKS
 from mae_plugin.visualization.contact_sheet import contact_sheet
@@ -107,10 +107,9 @@ class MonitorHook(Hook):
         self.sizes = (max_train, max_val)
         self.batch_size = batch_size
         if max_share is not None:
-            print_log(
+            log(
                 f'MonitorHook: max_share={max_share} has no effect any more; interval={interval} '
                 'says how often there is an evaluation',
-                'current',
                 logging.WARNING,
             )
         self.report = report

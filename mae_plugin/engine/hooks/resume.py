@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
@@ -19,6 +18,7 @@ from mae_plugin.engine.optim import ViTOptimWrapperConstructor
 from mae_plugin.engine.resumed_optimizer import NEW_RUN, adopt_schedule, adopt_settings
 from mae_plugin.engine.stable_decay import StableDecayLR, prolong
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.registry import HOOKS, builds, find_type
 
 _OPTIMIZER = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg')
@@ -219,7 +219,7 @@ def _list(changes: Iterable[Change]) -> str:
 
 
 def _say(text: str, level: int = logging.WARNING) -> None:
-    print_log(text, logger='current', level=level)
+    log(text, level=level)
 
 
 def _pairs(own: Any, stored: Any) -> Iterator[tuple[Any, dict]]:
