@@ -30,7 +30,8 @@ class Deployable(nn.Module):
 
     Args:
         model: A ``ViT`` or ``ViTBackbone``.
-        mean, std: Of each channel, in the units of the pixels.
+        mean: Of each channel, in the units of the pixels.
+        std: Of each channel, likewise.
     """
 
     def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:

@@ -40,7 +40,8 @@ def log_lines(work_dir):
     for path in sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda p: p.stat().st_mtime):
         for line in path.read_text().splitlines():
             values = json.loads(line)
-            lines[values['step']] = [values['loss'], values['lr']]
+            if 'loss' in values:  # the monitor has lines of its own
+                lines[values['step']] = [values['loss'], values['lr']]
     return lines
 
 
