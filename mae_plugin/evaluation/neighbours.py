@@ -14,7 +14,9 @@ _CHUNK = 256  # queries compared at once: memory is that times N floats
 
 @torch.no_grad()
 def nearest(features: Tensor, queries: Sequence[int], k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest other images by cosine similarity.
+    """The k nearest other images by cosine similarity, around the mean of all.
+
+    Features of MAE share most of their length: as they are, every cosine is nearly one.
 
     Args:
         features: (N, D), of any scale.
@@ -24,7 +26,8 @@ def nearest(features: Tensor, queries: Sequence[int], k: int) -> tuple[Tensor, T
     Returns:
         Numbers int64 (Q, k), nearest first, and similarities (Q, k).
     """
-    features = F.normalize(features.float(), dim=1)
+    features = features.float()
+    features = F.normalize(features - features.mean(dim=0), dim=1)
     k = min(k, len(features) - 1)
     ids, scores = [], []
     for chunk in torch.as_tensor(queries).split(_CHUNK):
