@@ -67,6 +67,27 @@ def test_names_say_what_is_inside(path):
     assert 'end' not in cfg.param_scheduler[-1]
 
 
+@pytest.mark.parametrize('size', ['base', 'large', 'huge'])
+def test_pixios_recipe_is_the_published_one(size):
+    cfg = Config.fromfile(FOLDER / f'pixio_vit-{size}-p16_64xb128-amp-coslr-400e_in21k.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.backbone.pos_embed.shape[1] == model.decoder.pos_embed.shape[1] == 8 + 16 * 16
+    assert model.backbone.pos_embed.requires_grad and model.decoder.pos_embed.requires_grad
+    assert (model.masking.cell_size, model.masking.mask_ratio) == (4, 0.75)
+    decoder = model.decoder
+    assert (len(decoder.blocks), decoder.embed_dims) == (32, 512) and decoder.use_checkpoint
+    assert decoder.blocks[0].attn.num_heads == 16
+    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.4 if size == 'huge' else 0)
+    assert model.head.target.norm_pix and model.loss_on == 'masked'
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.betas, optimizer.weight_decay) == ((0.9, 0.95), 0.05)
+    warmup, cosine = cfg.param_scheduler
+    assert warmup['end'] == cosine['begin'] == 40 and cfg.train_cfg.max_epochs == 400
+    crop = cfg.train_dataloader.dataset.pipeline[0]
+    assert (crop.scale, crop.flip_prob) == ((0.2, 1.0), 0)
+
+
 PIXELS = [
     path
     for path in [*CONFIGS, *sorted((ROOT / 'configs/playground').glob('*_classes.py'))]

@@ -26,10 +26,11 @@ from mae_plugin.engine.lars import LARS
 DEVICES = ['meta'] + ['cuda'] * (torch.backends.cuda.is_built() and compat.TORCH >= (2, 6))
 # Attention is left out: where there is no GPU to ask, torch takes the path written out in float32.
 PRODUCTS = ('mm', 'addmm', 'convolution')
-# Computed in full precision whatever the autocast: targets, and the mixture of layers.
+# Computed in full precision whatever the autocast: targets, and mixtures of layers.
 EXACT = {
     'MAE, PCA target',
     'MAE, token target',
+    'MAE, fused layers',
     'MAE, cross-attention decoder, mixed layers, a part predicted',
 }
 

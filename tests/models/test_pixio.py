@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mae_plugin.checkpoint import load_pretrained
 from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.errors import UserError
+from mae_plugin.geometry import resize_pos_embed
 from mae_plugin.models import MAE, MAEDecoder, ViT
 from mae_plugin.models.mae import sample_keys
 from mae_plugin.models.masking import hashed_noise
@@ -26,18 +28,17 @@ class Sample:
         self.sample_key = sample_key(0, 0, number)
 
 
-def pixio(decoder_depth=2, use_checkpoint=False, decoder='MAEDecoder', **changes):
+def pixio(decoder_depth=2, use_checkpoint=False, decoder='MAEDecoder', side=SIDE):
     arch = dict(embed_dims=32, num_layers=3, num_heads=4, num_cls_tokens=TOKENS, positions=LEARNED)
     torch.manual_seed(0)
     model = MAE(
-        backbone=dict(type='ViT', arch=arch, img_size=SIDE, patch_size=PATCH),
+        backbone=dict(type='ViT', arch=arch, img_size=side, patch_size=PATCH),
         decoder=dict(
             type=decoder, embed_dims=16, depth=decoder_depth, num_heads=4, positions=LEARNED,
             use_checkpoint=use_checkpoint,
         ),
         head=dict(type='ReconstructionHead'),
         masking=dict(type='CellMasking', cell_size=CELL),
-        **changes,
     )  # fmt: skip
     model.init_weights()
     return model
@@ -191,3 +192,15 @@ def test_a_decoder_without_rows_for_the_tokens_or_without_a_table_is_refused():
         MAE(encoder, dict(decoder, num_prefix_tokens=1), head)
     with pytest.raises(UserError, match='RotaryPositions has no table'):
         MAEDecoder(embed_dims=16, num_heads=4, positions=dict(type='RotaryPositions'))
+
+
+def test_a_run_goes_on_at_another_size_with_all_its_rows(tmp_path):
+    source = blur_the_start(pixio())
+    torch.save(dict(state_dict=source.state_dict()), tmp_path / 'pixio.pth')
+    larger = pixio(side=SIDE + 4 * PATCH)
+    report = load_pretrained(larger, str(tmp_path / 'pixio.pth'))
+    assert not report.initial and not report.ignored
+    for ours, theirs in ((larger.backbone, source.backbone), (larger.decoder, source.decoder)):
+        table = theirs.pos_embed.float()
+        expected = resize_pos_embed(table, (GRID, GRID), (GRID + 4, GRID + 4), TOKENS)
+        torch.testing.assert_close(ours.pos_embed, expected)

@@ -51,13 +51,15 @@ def normalised(features):
     return torch.stack([row[ids] for row, ids in zip(found, IDS)])
 
 
-@pytest.mark.parametrize('patch_size', [4, 3])
-def test_one_of_its_patches_falls_on_each_of_ours(patch_size):
-    teacher, pixels = vit(patch_size, 2 * patch_size), images()
+@pytest.mark.parametrize(
+    'patch_size, tokens', [(4, {}), (3, {}), (3, dict(num_cls_tokens=2, num_register_tokens=3))]
+)
+def test_one_of_its_patches_falls_on_each_of_ours(patch_size, tokens):
+    teacher, pixels = vit(patch_size, 2 * patch_size, **tokens), images()
     size = (2 * patch_size, 3 * patch_size)
     resized = F.interpolate(pixels, size=size, mode='bicubic', antialias=True)
     with torch.no_grad():
-        expected = teacher(in_the_teachers_scale(resized))[:, 1:]
+        expected = teacher(in_the_teachers_scale(resized))[:, sum(tokens.values()) or 1 :]
     found = target(copy.deepcopy(teacher))(pixels, IDS)
     torch.testing.assert_close(found, normalised(expected), rtol=1e-4, atol=1e-4)
 
