@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mae_plugin.errors import UserError
 
@@ -217,6 +217,17 @@ def stop_workers(loader: Any, iterator: Any = None, kill: bool = False) -> None:
         iterator._shutdown_workers()
     if persistent is not None:
         loader._iterator = None
+
+
+def after_state_dict(
+    module: nn.Module, hook: Callable[[nn.Module, dict, str, dict], None]
+) -> None:
+    """Let a module change its part of a state dict.
+
+    A public name in torch 2.5 and later; tried with 2.13.
+    """
+    public = getattr(module, 'register_state_dict_post_hook', None)
+    (public or module._register_state_dict_hook)(hook)
 
 
 def mmengine_strategies() -> ModuleType:

@@ -93,7 +93,8 @@ def small_config(name, data_root, divide):
     cfg.optim_wrapper = ConfigDict(
         {k: v for k, v in cfg.optim_wrapper.items() if k != 'loss_scale'}, type='OptimWrapper'
     )
-    cfg.model.get('module', cfg.model).backbone.pop('init_cfg')
+    backbone = cfg.model.get('module', cfg.model).backbone
+    backbone.get('module', backbone).pop('init_cfg')  # LoRA has its backbone inside
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[loader].update(batch_size=2, num_workers=0, persistent_workers=False)
         cfg[loader].dataset.data_root = f'{data_root}/'

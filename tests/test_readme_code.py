@@ -179,6 +179,16 @@ def onnx_of_the_encoder(block, run, tmp_path, monkeypatch):
     assert tokens.shape == (1, 1 + 56 * 80, 16)
 
 
+def adapters(block, run, tmp_path, monkeypatch):
+    base = 'detection/mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+    cfg = config_of(block, base, tmp_path)
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    trained = [name for name, p in model.backbone.named_parameters() if p.requires_grad]
+    assert len(trained) == 12 * 2 * 2 and 8e5 < model.backbone.adapter_size < 9e5
+
+
 # What tries a block: by its page, and by words that are in it alone.
 TRIALS = {
     ('README.md', 'load_encoder'): encoder_in_python,
@@ -190,6 +200,7 @@ TRIALS = {
     ('configs/pretrain/README.md', 'class CheckerboardMasking'): own_masking,
     ('configs/pretrain/README.md', 'my_parts'): own_config,
     ('configs/detection/README.md', 'SimpleFeaturePyramid'): detector,
+    ('configs/detection/README.md', 'LoRA'): adapters,
     ('configs/segmentation/README.md', 'inference_model'): segmented_file,
     ('configs/segmentation/README.md', 'BlockGroupPyramid'): other_encoder,
 }

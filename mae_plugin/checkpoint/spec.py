@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from mae_plugin.geometry import Grid
 
@@ -57,11 +58,15 @@ class ModelSpec(NamedTuple):
 
 
 def find_trunks(module: nn.Module) -> dict[str, Trunk]:
-    """The ViTs in a module, by the prefix of their keys."""
+    """The ViTs in a module, by the prefix of their keys; not those that hold adapters (LoRA).
+
+    Files with a whole ViT are not for these: their weights came when the adapters were made.
+    """
     return {
         f'{name}.' if name else '': part
         for name, part in module.named_modules()
         if hasattr(type(part), 'trunk_spec')  # of the instance, wrappers would pass it on
+        and not any(map(is_parametrized, part.modules()))
     }
 
 

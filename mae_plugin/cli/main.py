@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         'inspect': Command('what a file is, and what would happen', 'inspect_checkpoint'),
         'export': Command('into the layout of another library', 'export_checkpoint'),
         'export-model': Command('as ONNX or a torch.export program', 'export_model'),
+        'merge-lora': Command('adapters into the weights that they are on', 'merge_lora'),
         'gather': Command('one plain file of a sharded checkpoint', 'gather_checkpoint'),
     },
     'Data': {

@@ -7,6 +7,7 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 from mae_plugin.engine.hooks import NonFiniteGuard
+from mae_plugin.models.lora import LoRA
 from mae_plugin.models.mae import MAE
 from mae_plugin.registry import HOOKS, MODELS, OPTIM_WRAPPERS, builds, find_type
 
@@ -78,6 +79,12 @@ def replace_weights(cfg: Config, pretrained: str | None) -> None:
     An ``init_cfg`` that says how to load its file (BEiT's does) loads the other one in that way.
     """
     backbone = cfg.model.get('backbone')
+    if builds(MODELS, backbone or {}, LoRA, cfg.get('default_scope')):
+        # What it freezes is never in a checkpoint of the run, and always comes from this file.
+        if pretrained:
+            backbone.module.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+            cfg.load_from = None
+        return
     own = backbone.get('init_cfg') if isinstance(backbone, dict) else None
     if not own:
         return

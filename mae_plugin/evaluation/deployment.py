@@ -1,6 +1,5 @@
 """An encoder or backbone as one file that runs without this package: ONNX, or ``torch.export``."""
 
-import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from mae_plugin.checkpoint.load import load_pretrained
 from mae_plugin.compat import require_torch
 from mae_plugin.errors import UserError
 from mae_plugin.evaluation.encoder import load_encoder, read_model_config
-from mae_plugin.files import atomic_write
 from mae_plugin.models.dense.vit_backbone import ViTBackbone
 from mae_plugin.registry import MODELS, builds
 
@@ -97,7 +95,7 @@ def load_deployable(
 
 
 def write_onnx(deployable: Deployable, path: str | Path) -> None:
-    """Write ONNX with any batch, height and width; atomically.
+    """Write ONNX with any batch, height and width.
 
     The exporter is the one that traces, which takes every torch from 2.1 on.
     """
@@ -106,24 +104,22 @@ def write_onnx(deployable: Deployable, path: str | Path) -> None:
     axes = {name: {0: 'batch', 1: f'{name}_1'} for name in names}
     if isinstance(deployable.model, ViTBackbone):
         axes = {name: {0: 'batch', 2: f'{name}_rows', 3: f'{name}_columns'} for name in names}
-    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # that it traces, which is what is compared afterwards
         torch.onnx.export(
             deployable,
             (_images(deployable, _TRACED, batch=2),),
-            file,
+            str(path),
             input_names=['images'],
             output_names=names,
             dynamic_axes=dict(images=sides, **axes),
             opset_version=17,
             dynamo=False,
         )
-    atomic_write(path, file.getbuffer())
 
 
 def write_program(deployable: Deployable, path: str | Path) -> None:
-    """Write a ``torch.export`` program with any batch, height and width; atomically.
+    """Write a ``torch.export`` program with any batch, height and width.
 
     Raises:
         UserError: If torch is older than 2.7.
@@ -139,9 +135,7 @@ def write_program(deployable: Deployable, path: str | Path) -> None:
     shapes = ({0: torch.export.Dim('batch', min=1, max=1024)} | sides,)
     images = _images(deployable, _TRACED, batch=2)
     program = torch.export.export(deployable, (images,), dynamic_shapes=shapes)
-    file = io.BytesIO()
-    torch.export.save(program, file)
-    atomic_write(path, file.getbuffer())
+    torch.export.save(program, str(path))
 
 
 def compare_onnx(deployable: Deployable, path: str | Path) -> Iterator[Difference]:

@@ -10,6 +10,7 @@ from .cell_masking import CellMasking
 from .cross_decoder import CrossAttentionDecoder
 from .decoder import MAEDecoder
 from .green_noise_masking import GreenNoiseMasking
+from .lora import LoRA
 from .mae import MAE
 from .masking import BlockMasking, GridMasking, RandomMasking
 from .positions import LearnedPositions, RotaryPositions, SinCosPositions
@@ -29,6 +30,7 @@ __all__ = [
     'GridMasking',
     'LayerNorm2d',
     'LearnedPositions',
+    'LoRA',
     'MAEDataPreprocessor',
     'MAEDecoder',
     'MapNorm',

@@ -82,10 +82,11 @@ def _check_model(runner: Runner, checkpoint: dict, changes: list[Change]) -> Non
     if not isinstance(runner, Runner) or stored is None:
         return  # strategies have their own shapes, and compare them
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    kept = model.state_dict().keys()  # adapters (LoRA) leave out what they are put on
     wrong = [
         f'{name} {tuple(parameter.shape)}'
         for name, parameter in model.named_parameters()
-        if name not in stored or stored[name].shape != parameter.shape
+        if name in kept and (name not in stored or stored[name].shape != parameter.shape)
     ]
     if not wrong:
         return

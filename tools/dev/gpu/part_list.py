@@ -149,9 +149,8 @@ def _trunks(size: Size) -> list[Part]:
         name: str, kind: str, options: dict, height: int = size.side, also: tuple[str, ...] = ()
     ) -> Part:
         def build() -> nn.Module:
-            model = MODELS.build(
-                dict(dict(arch=arch, **shape), **options, type=kind, _scope_='mae_plugin')
-            )
+            own = {} if kind == 'LoRA' else dict(arch=arch, **shape)
+            model = MODELS.build(dict(own, **options, type=kind, _scope_='mae_plugin'))
             with quiet():
                 model.init_weights()
             for key, parameter in model.named_parameters():
@@ -182,6 +181,12 @@ def _trunks(size: Size) -> list[Part]:
             also=('RotaryPositions',),
         ),
         trunk('ViTBackbone', 'ViTBackbone', {}),
+        trunk(
+            'ViTBackbone, low-rank adapters',
+            'LoRA',
+            dict(module=dict(windows, type='ViTBackbone', arch=arch, **shape), rank=2),
+            also=('ViTBackbone',),
+        ),
         trunk('ViTBackbone, relative positions', 'ViTBackbone', dense),
         trunk(f'{name}, relative positions', 'ViTBackbone', windows),
         trunk(f'{name}, an image of another size', 'ViTBackbone', windows, other_height),
