@@ -20,8 +20,9 @@ libraries=(
     pyyaml regex requests rich safetensors scikit-image scikit-learn tifffile tqdm
 )
 
-if ! command -v "$python" > /dev/null; then
-    echo "error: no $python: name a Python 3.12 with PYTHON312=..." >&2
+# A name alone may be a shim of a version manager, behind which there is none.
+if ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2> /dev/null; then
+    echo "error: $python is no Python 3.12: name a Python 3.12 with PYTHON312=..." >&2
     exit 2
 fi
 install() {
