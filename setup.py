@@ -52,8 +52,10 @@ EXPORT = ['onnx', 'onnxruntime']
 # tools/embed.py: parquet, t-SNE.
 EMBED = ['pyarrow', 'scikit-learn']
 DEV = [
+    'alembic',
     'hypothesis',
     'import-linter>=2.13',
+    'mlflow-skinny',
     'mypy==2.4.1',
     'pre-commit',
     'pyarrow',
@@ -62,6 +64,7 @@ DEV = [
     'ruff==0.17.6',
     'scikit-image',
     'scikit-learn',
+    'sqlalchemy',
     'tensorboard',
     'timm>=1',
     'webdataset',

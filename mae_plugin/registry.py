@@ -45,7 +45,7 @@ RUNNERS = _child('runner', _root.RUNNERS, [])
 MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, [])
 EVALUATOR = _child('evaluator', _root.EVALUATOR, [])
 LOG_PROCESSORS = _child('log_processor', _root.LOG_PROCESSORS, [])
-VISBACKENDS = _child('vis_backend', _root.VISBACKENDS, [])
+VISBACKENDS = _child('vis_backend', _root.VISBACKENDS, _ENGINE)
 
 METRICS = _child('metric', _root.METRICS, _EVALUATION)
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, _ENGINE)

@@ -23,7 +23,9 @@ FOREIGN_OPTIONS = {
     *('--no-build-isolation', '--no-binary', '--no-cache-dir', '--force-reinstall', '--no-deps'),
     *('--nproc-per-node', '--requeue', '--signal', '--wrap', '--gpus'),
 }
-FOREIGN_COMMANDS = {'.', 'cd', 'export', 'git', 'mim', 'pip', 'sbatch', 'docker', '...'}
+FOREIGN_COMMANDS = {'.', 'cd', 'export', 'git', 'mim', 'pip', 'sbatch', 'docker', '...'} | {
+    *('mlflow', 'tensorboard'),
+}
 # Shell scripts that hand their arguments on: the tool, and where its arguments stand.
 SCRIPTS = {
     'tools/dist_train.sh': ('train', lambda a: [a[0], *a[2:]]),

@@ -118,7 +118,16 @@ FAST = (
         'libraries',
         'what the hosts and the tests need',
         _pip(
-            *('einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'mat4py', 'modelindex'),
+            *(
+                'alembic',
+                'einops',
+                'ftfy',
+                'hypothesis',
+                'importlib-metadata',
+                'mat4py',
+                'mlflow-skinny',
+            ),
+            *('modelindex', 'sqlalchemy'),
             *('ninja', 'onnx', 'onnxruntime', 'packaging', 'prettytable', 'psutil'),
             *('pycocotools', 'pydicom', 'pytest>=8'),
             *('pytest-xdist', 'regex', 'scikit-learn', 'scipy', 'setuptools>=77', 'shapely'),

@@ -25,6 +25,7 @@ from contextlib import nullcontext
 from mae_plugin.cli.batch_options import add_batch_arguments, batch_request
 from mae_plugin.cli.block_imports import block_imports
 from mae_plugin.cli.data_roots import config_first
+from mae_plugin.cli.log_options import add_log_argument, add_trackers
 from mae_plugin.cli.monitor_options import add_monitor_arguments, set_monitor
 from mae_plugin.cli.run_config import add_common_arguments, load_config, set_precision, user_errors
 from mae_plugin.cli.schedule_options import add_schedule_arguments, set_schedule
@@ -39,6 +40,7 @@ def parse_args() -> Namespace:
     parser.add_argument('config', help='config file')
     add_common_arguments(parser, several_roots=True)
     add_batch_arguments(parser)
+    add_log_argument(parser)
     add_monitor_arguments(parser)
     add_schedule_arguments(parser)
     parser.add_argument(
@@ -111,6 +113,7 @@ def main() -> None:
         keep_torchvision_importable()
         set_monitor(cfg, args)
         set_schedule(cfg, args)
+        add_trackers(cfg, args.log)
         tuned = get_device() == 'cpu' and not args.no_cpu_tuning and not cfg.get('compile')
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
