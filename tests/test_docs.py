@@ -22,6 +22,7 @@ MADE = {'docs/commands.md', 'docs/api.md'}
 FOREIGN_OPTIONS = {
     *('--no-build-isolation', '--no-binary', '--no-cache-dir', '--force-reinstall', '--no-deps'),
     *('--nproc-per-node', '--requeue', '--signal', '--wrap', '--gpus'),
+    *('--build-arg', '--extra-index-url'),
 }
 FOREIGN_COMMANDS = {'.', 'cd', 'export', 'git', 'mim', 'pip', 'sbatch', 'docker', '...'} | {
     *('mlflow', 'tensorboard'),
