@@ -29,11 +29,22 @@ def main() -> None:
     parser.add_argument('--all', action='store_true', help='every pixel, and every pair of images')
     parser.add_argument('--pretrained', metavar='FILE', help='weights that the config starts from')
     parser.add_argument('--workers', type=int, help='processes; as many as there are cores')
+    parser.add_argument(
+        '--percentiles',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='more than 8 bits: let the values at these percentiles, such as 0.5 99.5, become 0 '
+        'and 255, instead of keeping 16 bits',
+    )
     args = parser.parse_args()
     with user_errors():
         from mae_plugin.cli.write_data_report import write_data_report
 
-        write_data_report(args.folders, args.out, args.all, args.pretrained, args.workers)
+        percentiles = tuple(args.percentiles) if args.percentiles else None
+        write_data_report(
+            args.folders, args.out, args.all, args.pretrained, args.workers, percentiles
+        )
 
 
 if __name__ == '__main__':

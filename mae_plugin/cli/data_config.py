@@ -196,6 +196,12 @@ def _why_loader(found: Inspection, windows: bool) -> str:
         reasons.append(
             f'keep_depth, because most files have 16 bits (values up to about {found.peak:,.0f})'
         )
+    if 'value_range' in found.options:
+        low, high = found.options['value_range']
+        reasons.append(
+            f'values from {low:g} to {high:g}, at the percentiles that were asked for, become 0 '
+            'to 255, what lies outside is cut off'
+        )
     if 'nodata' in found.options:
         reasons.append(f'nodata={found.options["nodata"]!r}, found in files that do not mark it')
     return '; '.join(reasons)

@@ -17,7 +17,14 @@ from mae_plugin.datasets.decoding.header import Header, read_header
 from mae_plugin.datasets.duplicates import file_digest, groups, near_duplicates, picture_print
 from mae_plugin.datasets.header_cache import HeaderCache
 from mae_plugin.datasets.image_folder import ImageFolder
-from mae_plugin.datasets.pixel_statistics import BLOCK, ImageSums, Statistics, combine, image_sums
+from mae_plugin.datasets.pixel_statistics import (
+    BLOCK,
+    ImageSums,
+    Statistics,
+    combine,
+    image_sums,
+    value_sample,
+)
 from mae_plugin.datasets.window_folder import WINDOW_EXTENSIONS
 from mae_plugin.errors import UserError
 
@@ -25,6 +32,7 @@ MAX_PRINTS = 20_000  # images that are compared with each other unless all are a
 MAX_SAMPLED = 20_000
 ERROR = 0.008  # of mean and std, at which sampling ends
 _BATCH = 128
+_RANGE_IMAGES, _RANGE_VALUES = 2000, 4096  # that percentiles are taken of
 LARGE = 4_000_000  # pixels, from which windows are better than the whole
 
 Map = Callable[[Callable, Iterable], Iterator]
@@ -87,6 +95,7 @@ def inspect(
     everything: bool,
     workers: int,
     progress: Callable[[str, int, int], None],
+    percentiles: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at folders of images.
 
@@ -95,15 +104,19 @@ def inspect(
         everything: Read all pixels of all images, and compare all of them.
         workers: Processes that read.
         progress: Told what is being done, how many are done, and of how many.
+        percentiles: Of the values, which shall become 0 and 255; for files of more than 8 bits.
 
     Raises:
-        UserError: If a folder is missing or nothing in it can be used.
+        UserError: If a folder is missing or nothing in it can be used; if all files have 8 bits,
+            and percentiles are given.
     """
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
     with multiprocessing.get_context(method).Pool(workers) as pool:
         in_order: Map = partial(pool.imap, chunksize=16)
         found = _headers(roots, in_order, progress)
         _choose(found)
+        if percentiles is not None:
+            _fit_range(found, percentiles, in_order, progress)
         _statistics(found, everything, in_order, progress)
         _duplicates(found, everything, in_order, progress)
     return found
@@ -159,6 +172,32 @@ def _choose(found: Inspection) -> None:
             found.bad[found.paths[i]] = (
                 f'{found.headers[i].channels} channels, where most images have {found.channels}'
             )
+
+
+def _fit_range(
+    found: Inspection, percentiles: tuple[float, float], in_order: Map, progress: Callable
+) -> None:
+    """The values at two percentiles, over as many values of each of some images."""
+    options = {name: value for name, value in found.options.items() if name != 'keep_depth'}
+    options |= dict(keep_depth=True, max_bytes=1 << 31)
+    step = max(1, len(found.usable) // _RANGE_IMAGES)
+    paths = [found.paths[i] for i in found.usable[::step]]
+    read = partial(value_sample, channels=found.channels, options=options, count=_RANGE_VALUES)
+    samples = []
+    for sample in in_order(read, paths):
+        samples.append(sample)
+        progress('range', len(samples), len(paths))
+    values = np.concatenate(samples)
+    if not len(values):
+        raise UserError('--percentiles is for files of more than 8 bits, and there are none')
+    low, high = (float(f'{edge:.6g}') for edge in np.percentile(values, percentiles))
+    if not low < high:
+        raise UserError(
+            f'--percentiles {percentiles[0]:g} {percentiles[1]:g}: both are at the value {low:g}; '
+            'take them further apart'
+        )
+    found.options.pop('keep_depth', None)
+    found.options['value_range'] = (low, high)
 
 
 def _colours(header: Header) -> int:
@@ -267,6 +306,9 @@ def summary(found: Inspection) -> dict[str, str]:
         error = f'{stats.images:,} images, too few to tell the error'
     lines[f'mean ({error})'] = numbers(stats.mean)
     lines['std'] = numbers(stats.std)
+    if 'value_range' in found.options:
+        low, high = found.options['value_range']
+        lines['value range'] = f'{low:g} to {high:g} become 0 to 255'
     if 'nodata' in found.options:
         lines['missing data'] = f'marked by {found.options["nodata"]}, which the files do not say'
     extra = sum(len(group) - 1 for group in found.same)

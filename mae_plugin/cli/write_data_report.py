@@ -19,6 +19,7 @@ def write_data_report(
     everything: bool = False,
     pretrained: str | None = None,
     workers: int | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> None:
     """Inspect folders, print one screen, write ``data_report.html`` and ``config.py``.
 
@@ -28,6 +29,7 @@ def write_data_report(
         everything: Read every pixel and compare all images.
         pretrained: File or name of weights that the config starts from.
         workers: Processes; as many as there are cores if None.
+        percentiles: Of the values of more than 8 bits, which shall become 0 and 255.
 
     Raises:
         UserError: If a folder or the weights are missing, or no image can be used.
@@ -38,6 +40,8 @@ def write_data_report(
         )
     if workers is not None and workers < 1:
         raise UserError(f'--workers {workers} must be at least 1')
+    if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise UserError(f'--percentiles {percentiles} must rise, from 0 to 100: 0.5 99.5')
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
         tasks: dict[str, int] = {}
@@ -47,7 +51,7 @@ def write_data_report(
                 tasks[what] = bars.add_task(what)
             bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
 
-        found = inspect(folders, everything, workers or os.cpu_count() or 1, progress)
+        found = inspect(folders, everything, workers or os.cpu_count() or 1, progress, percentiles)
     # After the workers have forked, because torch and matplotlib take their time.
     from mmengine.device import get_device
 

@@ -7,6 +7,7 @@ import torch
 
 from mae_plugin.datasets.crops import Box, align, decode_scale, resize
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
+from mae_plugin.datasets.decoding.depth import check_value_range
 from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.errors import UserError
 
@@ -33,6 +34,8 @@ class CropLoader:
             such pixels get their band's mean.
         bands (Sequence[int], optional): Numbers of the bands to take, from 0, in that order; as
             many as ``channels``.
+        value_range (Sequence[float], optional): The values that become 0 and 255, of files of more
+            than 8 bits; what lies outside is cut off.
 
     Raises:
         UserError: If ``size`` is not positive, ``interpolation`` unknown, or ``bands`` are not
@@ -52,8 +55,10 @@ class CropLoader:
         keep_depth: bool | None = None,
         nodata: float | str | None = None,
         bands: Sequence[int] | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         check_bands(bands, channels)
+        check_value_range(value_range, keep_depth)
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         if min(self.size) < 1:
             raise UserError(f'size={size} must be positive')
@@ -68,6 +73,7 @@ class CropLoader:
             keep_depth=keep_depth,
             nodata=nodata,
             bands=bands,
+            value_range=value_range,
         )
         self.depth_warning = DepthWarning()
 

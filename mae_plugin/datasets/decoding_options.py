@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-OPTIONS = ('background', 'max_bytes', 'keep_depth', 'nodata', 'bands')
+OPTIONS = ('background', 'max_bytes', 'keep_depth', 'nodata', 'bands', 'value_range')
 
 
 def decoding_options(

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine import fileio
 
 from mae_plugin.datasets.decoding.decode import MAX_BYTES, ImageSource, check_bands
+from mae_plugin.datasets.decoding.depth import check_value_range
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.depth_warning import DepthWarning
 from mae_plugin.logs import log
@@ -39,6 +40,7 @@ class LoadImage:
             :class:`~mae_plugin.datasets.crop_loader.CropLoader`.
         nodata: Value that means no data in files that do not say so.
         bands: Numbers of the bands to take, from 0, in that order; as many as ``channels``.
+        value_range: The values that become 0 and 255, of files of more than 8 bits.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class LoadImage:
         keep_depth: bool | None = None,
         nodata: float | str | None = None,
         bands: Sequence[int] | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         check_bands(bands, channels)
+        check_value_range(value_range, keep_depth)
         self.channels = channels
         self.to_float32 = to_float32
         self.options: dict[str, Any] = dict(
@@ -62,6 +66,7 @@ class LoadImage:
             keep_depth=keep_depth,
             nodata=nodata,
             bands=bands,
+            value_range=value_range,
         )
         self.depth_warning = DepthWarning()
         self.ignore_empty = ignore_empty

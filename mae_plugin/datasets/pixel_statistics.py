@@ -66,6 +66,33 @@ def image_sums(path: str, channels: int, whole: bool, options: dict[str, Any]) -
     return ImageSums(counts * scale, sums / counts, squares / counts, peak, fill)
 
 
+def value_sample(path: str, channels: int, options: dict[str, Any], count: int) -> np.ndarray:
+    """Some values of an image as stored, for their percentiles; none where it cannot be read.
+
+    Args:
+        path: The file.
+        channels: Channels of the model.
+        options: The rest of :class:`ImageSource`, without ``value_range``.
+        count: At most as many, evenly spaced; missing values are left out.
+    """
+    try:
+        image = ImageSource(path, channels, windows=True, **options)
+        parts = []
+        for box in _boxes(image.height, image.width, False, path):
+            stored = image.read_window(*box, max_nodata=1.0)
+            mark = image.mark if image.mark is not None else _fill(stored, None)
+            valid = np.ones(stored.shape, bool)
+            if mark not in (None, ''):
+                valid &= ~image.missing(stored, float(mark))
+            if stored.dtype.kind == 'f':
+                valid &= is_usable(stored)
+            parts.append(stored[valid])
+    except (BadImageError, OSError):
+        return np.zeros(0)
+    values = np.concatenate(parts) if parts[0].dtype != np.uint8 else np.zeros(0)
+    return values[:: max(1, len(values) // count)][:count].astype(np.float64)
+
+
 def _boxes(height: int, width: int, whole: bool, path: str) -> Iterator[Box]:
     """Squares that cover an image, or some of them, the same for a path each time."""
     places = [

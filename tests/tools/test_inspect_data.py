@@ -164,3 +164,32 @@ def test_choices():
         size, patch, _ = size_and_patch(sides, False)
         assert (size, patch) == expected and size % patch == 0
     assert size_and_patch([60], True)[:2] == (224, 16)
+
+
+def test_percentiles_of_sixteen_bits_are_fitted_once(tmp_path, capsys):
+    (tmp_path / 'scans').mkdir()
+    rng = np.random.default_rng(0)
+    scans = rng.integers(1000, 3000, (12, 200, 210)).astype(np.uint16)
+    scans[:, 0, 0] = 60_000  # a hot pixel
+    for number, scan in enumerate(scans):
+        tifffile.imwrite(tmp_path / 'scans' / f'{number}.tif', scan)
+    places = [str(tmp_path / 'scans')], str(tmp_path / 'out')
+    write_data_report(*places, workers=1, percentiles=(0.5, 99.5))
+    load = Config.fromfile(tmp_path / 'out/config.py').train_dataloader.dataset.pipeline[0]
+    expected = np.percentile(scans, [0.5, 99.5])
+    assert np.allclose(load.value_range, expected, rtol=0.005) and 'keep_depth' not in load
+    told = capsys.readouterr().out
+    assert 'become 0 to 255' in told
+    # Mean and std are those of what the loader gives.
+    low, high = load.value_range
+    scaled = np.rint(np.clip((scans - low) / (high - low), 0, 1) * 255)
+    preprocessor = Config.fromfile(tmp_path / 'out/config.py').model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([scaled.mean()], rel=1e-3)
+    assert preprocessor.std == pytest.approx([scaled.std()], rel=1e-3)
+    with pytest.raises(UserError, match='must rise, from 0 to 100'):
+        write_data_report(*places, workers=1, percentiles=(99.0, 1.0))
+    write_photos(tmp_path / 'photos')
+    with pytest.raises(UserError, match='more than 8 bits, and there are none'):
+        write_data_report(
+            [str(tmp_path / 'photos')], str(tmp_path / 'out'), workers=1, percentiles=(1.0, 99.0)
+        )

@@ -12,6 +12,9 @@ Rules, the same for every format:
   the container; False makes 8 bits of them, from black to the brightest value that the header
   allows (65,535, or 4,095 of 12 bits). Unset, pictures of up to four channels become 8 bits, and
   ``.npy`` arrays and files of more bands stay as they are. All other types are kept always.
+* ``value_range`` makes 8 bits of all that has more: from the first of two values to the second;
+  what lies outside is cut off. It is for data that uses a part of its range, whose percentiles
+  ``tools/inspect_data.py --percentiles`` fits.
 * Pixels without data, as GDAL's tag of a TIFF marks them, or ``nodata`` in files without it, get
   the mean that their band has over the rest of the image, before anything is resized. An image
   of which more than half is missing is unusable.
@@ -30,7 +33,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mae_plugin.datasets.decoding.channels import match_channels
-from mae_plugin.datasets.decoding.depth import to_eight_bits
+from mae_plugin.datasets.decoding.depth import (
+    check_value_range,
+    range_to_eight_bits,
+    to_eight_bits,
+)
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.datasets.decoding.nodata import MAX_SHARE, NoData, refuse_unusable
 from mae_plugin.datasets.decoding.open_image import open_image
@@ -52,6 +59,7 @@ class ImageSource:
             say so themselves.
         bands (Sequence[int], optional): Numbers of the bands to take, from 0; as many as
             ``channels``.
+        value_range (Sequence[float], optional): The values that become 0 and 255.
         windows (bool): Read only the header now, and of TIFF, ``.npy`` and Zarr only the parts
             that :meth:`read_window` is asked for. ``max_bytes`` then bounds the part.
 
@@ -77,16 +85,20 @@ class ImageSource:
         nodata: float | str | None = None,
         bands: Sequence[int] | None = None,
         windows: bool = False,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         check_bands(bands, channels)
+        check_value_range(value_range, keep_depth)
         self.bands = None if bands is None else list(bands)
         self.channels = channels
         self.background = background
         self.max_bytes = max_bytes
         self.keep_depth = keep_depth
+        self.value_range = value_range
         self.name = 'an image' if isinstance(source, bytes) else os.fspath(source)
         wanted = channels if bands is None else None
-        self._raw = raw = open_image(source, wanted, keep_depth, windows)
+        as_measured = keep_depth if value_range is None else True
+        self._raw = raw = open_image(source, wanted, as_measured, windows)
         self._alpha = raw.alpha and bands is None
         self._windows = windows and raw.window is not None
         self.white = raw.white
@@ -181,8 +193,8 @@ class ImageSource:
         return pixels
 
     def becomes_eight_bits(self, pixels: np.ndarray) -> bool:
-        """Whether :meth:`convert` rounds what :meth:`read` gave."""
-        return pixels.dtype == np.uint16 and not self._keeps_depth
+        """Whether :meth:`convert` rounds what :meth:`read` gave, by the header's range."""
+        return pixels.dtype == np.uint16 and not self._keeps_depth and self.value_range is None
 
     def convert(self, pixels: np.ndarray) -> np.ndarray:
         """Bring (a crop of) what :meth:`read` gave to the channels asked for.
@@ -201,6 +213,8 @@ class ImageSource:
             pixels = self._nodata.replace(pixels)
         if pixels.dtype.kind == 'f':
             refuse_unusable(pixels)
+        if self.value_range is not None and pixels.dtype != np.uint8:
+            pixels = self._cut_range(pixels, *self.value_range)
         if self.becomes_eight_bits(pixels):
             pixels = to_eight_bits(pixels, self.white)
         background = self.background if self._alpha else None
@@ -208,6 +222,13 @@ class ImageSource:
         return np.ascontiguousarray(
             match_channels(pixels, self.channels, background, size, self.white)
         )
+
+    def _cut_range(self, pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+        """``value_range`` to 0 .. 255; alpha has its own."""
+        if not (self._alpha and pixels.shape[2] in (2, 4) and pixels.dtype == np.uint16):
+            return range_to_eight_bits(pixels, low, high)
+        colours = range_to_eight_bits(pixels[..., :-1], low, high)
+        return np.concatenate([colours, to_eight_bits(pixels[..., -1:], self.white)], axis=2)
 
     def _refuse_size(self, scale: int) -> None:
         if self.fits(scale):
