@@ -2,6 +2,7 @@
 
     python tools/inspect_data.py PHOTOS                    # one screen, a page and a config
     python tools/inspect_data.py SCANS OTHERS --out found --all
+    python tools/inspect_data.py files.txt 'shards/train-{000..127}.tar'
     python tools/train.py data_report/config.py            # as it was written
 
 Reads all headers (once; an interrupted reading goes on) and the pixels of as many images as mean
@@ -24,7 +25,12 @@ def main() -> None:
     parser = ArgumentParser(
         description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument('folders', nargs='+', metavar='DIR', help='searched recursively')
+    parser.add_argument(
+        'folders',
+        nargs='+',
+        metavar='DIR',
+        help='searched recursively; or a list file (.txt, a path on each line), or tar shards',
+    )
     parser.add_argument('--out', default='data_report', help='folder for the page and the config')
     parser.add_argument('--all', action='store_true', help='every pixel, and every pair of images')
     parser.add_argument('--pretrained', metavar='FILE', help='weights that the config starts from')

@@ -100,7 +100,7 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
     windows = found.wants_windows
     sides = [min(header.height, header.width) for header in used]
     size, patch, why_size = size_and_patch(sides, windows)
-    images = len(used)
+    images = round(len(used) * found.total / max(1, len(found.paths)))
     if windows:
         images = max(images, round(float(found.areas.sum()) / size**2))
     recipe = recipe_for(images)
@@ -113,14 +113,16 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
     )
     options['channels'] = 'channels'
     options = {n: v if n == 'channels' else repr(v) for n, v in options.items()}
-    folder = dict(window='img_size') if windows else dict(labels='False')
-    if not windows and any(header.format == 'Zarr' for header in used):
-        folder['extensions'] = "('.zarr',)"
-    roots = [repr(os.path.abspath(root)) for root in found.roots]
-    parts = [
-        dict(name='images' if len(roots) == 1 else f'part_{number}', root=root)
-        for number, root in enumerate(roots, 1)
-    ]
+    parts = []
+    for number, dataset in enumerate(found.datasets, 1):
+        part = {name: repr(value) for name, value in dataset.items()}
+        if windows:
+            part |= dict(type=repr('mae_plugin.WindowFolder'), window='img_size')
+        else:
+            part['labels'] = 'False'
+            if 'data_root' in part and any(header.format == 'Zarr' for header in used):
+                part['extensions'] = "('.zarr',)"
+        parts.append((f'part_{number}' if len(found.datasets) > 1 else 'images', part))
     pages = Environment(loader=PackageLoader('mae_plugin.cli', '.'), keep_trailing_newline=True)
     pages.filters['comment'] = _wrapped
     text = pages.get_template('data_config.py.j2').render(
@@ -145,8 +147,6 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         why_loader=_why_loader(found, windows),
         loader='LoadRandomWindow' if windows else 'LoadRandomResizedCrop',
         options=options,
-        dataset='WindowFolder' if windows else 'ImageFolder',
-        folder=folder,
         parts=parts,
         batch=batch,
         workers=min(8, os.cpu_count() or 1),

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from mae_plugin.cli.data_sources import Source, open_source
 from mae_plugin.datasets.decoding.header import Header, read_header
 from mae_plugin.datasets.duplicates import file_digest, groups, near_duplicates, picture_print
 from mae_plugin.datasets.header_cache import HeaderCache
-from mae_plugin.datasets.image_folder import ImageFolder
 from mae_plugin.datasets.pixel_statistics import (
     BLOCK,
     ImageSums,
@@ -25,7 +25,6 @@ from mae_plugin.datasets.pixel_statistics import (
     image_sums,
     value_sample,
 )
-from mae_plugin.datasets.window_folder import WINDOW_EXTENSIONS
 from mae_plugin.errors import UserError
 
 MAX_PRINTS = 20_000  # images that are compared with each other unless all are asked for
@@ -54,6 +53,8 @@ class Inspection:
         peak: The brightest value of nearly all pixels, of 16 bits.
         same, near: Groups of numbers of images: the same bytes, the same picture.
         compared: Whether near duplicates were looked for.
+        datasets: Of the config, one for each root.
+        total: Images that there are; of shards not all are looked at.
     """
 
     roots: list[str]
@@ -68,6 +69,8 @@ class Inspection:
     same: list[list[int]] = field(default_factory=list)
     near: list[list[int]] = field(default_factory=list)
     compared: bool = True
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    total: int = 0
 
     @property
     def usable(self) -> list[int]:
@@ -82,6 +85,8 @@ class Inspection:
     @property
     def wants_windows(self) -> bool:
         """Whether most of the area lies in large images of which parts can be read."""
+        if any('shards' in dataset for dataset in self.datasets):
+            return False  # a shard's images are read whole
         large = [
             area
             for i, area in zip(self.usable, self.areas, strict=True)
@@ -95,15 +100,17 @@ def inspect(
     everything: bool,
     workers: int,
     progress: Callable[[str, int, int], None],
+    scratch: Path,
     percentiles: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at folders of images.
 
     Args:
-        roots: Folders, searched recursively.
+        roots: Folders, searched recursively; list files; shards.
         everything: Read all pixels of all images, and compare all of them.
         workers: Processes that read.
         progress: Told what is being done, how many are done, and of how many.
+        scratch: Folder in which images of shards are unpacked; they are looked at there.
         percentiles: Of the values, which shall become 0 and 255; for files of more than 8 bits.
 
     Raises:
@@ -111,9 +118,15 @@ def inspect(
             and percentiles are given.
     """
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
+    sources = [
+        open_source(root, scratch / str(number), everything, progress)
+        for number, root in enumerate(roots)
+    ]
+    found = Inspection(list(roots), [], [], datasets=[source.dataset for source in sources])
+    found.total = sum(source.total for source in sources)
     with multiprocessing.get_context(method).Pool(workers) as pool:
         in_order: Map = partial(pool.imap, chunksize=16)
-        found = _headers(roots, in_order, progress)
+        _headers(found, sources, in_order, progress)
         _choose(found)
         if percentiles is not None:
             _fit_range(found, percentiles, in_order, progress)
@@ -122,22 +135,25 @@ def inspect(
     return found
 
 
-def _headers(roots: Sequence[str], in_order: Map, progress: Callable) -> Inspection:
-    found = Inspection(list(roots), [], [])
-    for root in roots:
-        folder = ImageFolder(root, extensions=WINDOW_EXTENSIONS)
-        names = list(folder.paths)
-        headers = HeaderCache.of(root).read(
-            root,
-            names,
+def _headers(
+    found: Inspection, sources: Sequence[Source], in_order: Map, progress: Callable
+) -> None:
+    for source in sources:
+        cache = HeaderCache.of(source.root)
+        if 'shards' in source.dataset:  # a folder that is removed afterwards
+            cache = HeaderCache(Path(source.root) / 'headers.json')
+        headers = cache.read(
+            source.root,
+            source.names,
             partial(in_order, read_header),
-            partial(_told, progress, len(names)),
+            partial(_told, progress, len(source.names)),
         )
-        found.paths += [os.path.join(root, name) for name in names]
+        found.paths += [os.path.join(source.root, name) for name in source.names]
         found.headers += headers
-        if folder.labels is not None and folder.classes:
-            counts = np.bincount(folder.labels, minlength=len(folder.classes))
-            for name, count in zip(folder.classes, counts, strict=True):
+        if source.labels is not None:
+            labels, classes = source.labels
+            counts = np.bincount(labels, minlength=len(classes))
+            for name, count in zip(classes, counts, strict=True):
                 found.classes[name] = found.classes.get(name, 0) + int(count)
     found.bad = {
         path: header.reason for path, header in zip(found.paths, found.headers) if header.reason
@@ -147,7 +163,6 @@ def _headers(roots: Sequence[str], in_order: Map, progress: Callable) -> Inspect
         raise UserError(
             f'none of the {len(found.paths)} images can be used, the first: {path}: {reason}'
         )
-    return found
 
 
 def _told(progress: Callable[[str, int, int], None], total: int, done: int) -> None:
@@ -286,8 +301,9 @@ def summary(found: Inspection) -> dict[str, str]:
         points = np.quantile(values, [0, 0.05, 0.5, 0.95, 1]).astype(int)
         return ' | '.join(f'{value:,}' for value in points)
 
+    rest = f', of {found.total:,}' * (found.total > len(found.paths))
     lines = {
-        'images': f'{len(found.paths):,} files, {len(found.bad):,} of them unusable',
+        'images': f'{len(found.paths):,} files{rest}, {len(found.bad):,} of them unusable',
         'formats': counted(header.format for header in used),
         'channels': counted(header.channels for header in used),
         'values': counted(header.dtype for header in used),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +25,7 @@ def write_data_report(
     """Inspect folders, print one screen, write ``data_report.html`` and ``config.py``.
 
     Args:
-        folders: Folders of images.
+        folders: Folders of images, list files, shards.
         out: Folder to write to.
         everything: Read every pixel and compare all images.
         pretrained: File or name of weights that the config starts from.
@@ -42,6 +43,19 @@ def write_data_report(
         raise UserError(f'--workers {workers} must be at least 1')
     if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise UserError(f'--percentiles {percentiles} must rise, from 0 to 100: 0.5 99.5')
+    with TemporaryDirectory(prefix='inspect_data-') as scratch:
+        _write(folders, out, everything, pretrained, workers, percentiles, Path(scratch))
+
+
+def _write(
+    folders: Sequence[str],
+    out: str,
+    everything: bool,
+    pretrained: str | None,
+    workers: int | None,
+    percentiles: tuple[float, float] | None,
+    scratch: Path,
+) -> None:
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
         tasks: dict[str, int] = {}
@@ -51,7 +65,9 @@ def write_data_report(
                 tasks[what] = bars.add_task(what)
             bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
 
-        found = inspect(folders, everything, workers or os.cpu_count() or 1, progress, percentiles)
+        found = inspect(
+            folders, everything, workers or os.cpu_count() or 1, progress, scratch, percentiles
+        )
     # After the workers have forked, because torch and matplotlib take their time.
     from mmengine.device import get_device
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import skimage.data
 import tifffile
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageOps
 
+from mae_plugin.cli import data_sources
 from mae_plugin.cli.data_config import RECIPES, recipe_for, size_and_patch
 from mae_plugin.cli.write_data_report import write_data_report
 from mae_plugin.datasets.header_cache import HeaderCache
@@ -193,3 +196,58 @@ def test_percentiles_of_sixteen_bits_are_fitted_once(tmp_path, capsys):
         write_data_report(
             [str(tmp_path / 'photos')], str(tmp_path / 'out'), workers=1, percentiles=(1.0, 99.0)
         )
+
+
+def pack(folder: Path, shard: Path) -> None:
+    shard.parent.mkdir(exist_ok=True)
+    with tarfile.open(shard, 'w') as tar:
+        for path in sorted(folder.rglob('*.jpg')):
+            tar.add(path, f'{path.parent.name}_{path.name}')
+
+
+def dataset_of(config: Path):
+    """The images of a config, built and read."""
+    cfg = Config.fromfile(config)
+    init_default_scope('mae_plugin')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert dataset[0]['inputs'].shape == (3, cfg.img_size, cfg.img_size)
+    return dataset
+
+
+def test_a_list_file(tmp_path, capsys):
+    write_photos(tmp_path / 'photos')
+    chosen = [f'photos/a/{number:02}.jpg' for number in range(0, 24, 2)]
+    chosen.append(str(tmp_path / 'photos/b/01.jpg'))
+    (tmp_path / 'files.txt').write_text('\n'.join(chosen))
+    write_data_report([str(tmp_path / 'files.txt')], str(tmp_path / 'out'), workers=1)
+    assert '13 files, 0 of them unusable' in capsys.readouterr().out
+    assert len(dataset_of(tmp_path / 'out/config.py')) == 13
+    (tmp_path / 'wrong.txt').write_text('nothing.jpg\n')
+    with pytest.raises(UserError, match='none of its 1 files is there'):
+        write_data_report([str(tmp_path / 'wrong.txt')], str(tmp_path / 'out'), workers=1)
+
+
+@pytest.mark.parametrize('form', ['folder', 'pattern', 'beside a folder'])
+def test_shards(tmp_path, capsys, monkeypatch, form):
+    monkeypatch.setattr(data_sources, 'UNPACKED', 10)
+    write_photos(tmp_path / 'photos')
+    (tmp_path / 'photos/a/empty.jpg').unlink()
+    (tmp_path / 'photos/b/cut.jpg').unlink()
+    pack(tmp_path / 'photos/a', tmp_path / 'shards/x-0.tar')
+    pack(tmp_path / 'photos/b', tmp_path / 'shards/x-1.tar')
+    places = [str(tmp_path / 'shards')]
+    if form == 'pattern':
+        places = [str(tmp_path / 'shards/x-{0..1}.tar')]
+    elif form == 'beside a folder':
+        places.append(str(tmp_path / 'photos'))
+    write_data_report(places, str(tmp_path / 'out'), workers=1)
+    told = capsys.readouterr().out
+    counts = '36 files, of 51' if form == 'beside a folder' else '10 files, of 25'
+    assert counts in told
+    dataset = dataset_of(tmp_path / 'out/config.py')
+    assert len(dataset) == (51 if form == 'beside a folder' else 25)
+    page = (tmp_path / 'out/data_report.html').read_text()
+    assert page.count('<img') >= 10
+    if form == 'folder':
+        write_data_report(places, str(tmp_path / 'out'), everything=True, workers=1)
+        assert '25 files, 0 of them' in capsys.readouterr().out
