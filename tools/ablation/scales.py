@@ -5,6 +5,7 @@ import inspect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mae_plugin.arch import parse_arch
 from mae_plugin.registry import HOOKS, MODELS, builds
@@ -69,13 +70,14 @@ def shrink(cfg: dict, scale: Scale) -> dict:
     )
     decoder = model['decoder']
     width = _width(decoder.get('embed_dims') or model['head'].get('in_dims', 512), scale)
-    smaller = dict(
+    smaller: dict[str, Any] = dict(
         in_dims=dims,
         embed_dims=width,
         depth=_depth(decoder.get('depth', 8), scale.decoder_depth),
         num_heads=_heads(width, scale),
-        in_layers=_in_layers(decoder.get('in_layers', 1), scale),
     )
+    if 'in_layers' in decoder:
+        smaller['in_layers'] = _in_layers(decoder['in_layers'], scale)
     # A decoder of the user's own may take none of these.
     takes = {*inspect.signature(MODELS.get(decoder['type'])).parameters, *decoder}
     decoder.update({key: value for key, value in smaller.items() if key in takes})
