@@ -13,6 +13,7 @@ from mae_plugin.arch import Arch
 
 from .families import (
     DIALECTS,
+    DINOV3_BASE,
     NAMED,
     NAMED_ACTIVATIONS,
     NAMED_OTHERWISE,
@@ -124,10 +125,14 @@ def claims_of_hub(config: Mapping[str, Any], size: Sizes) -> Claims:
         if (vit['hidden_size'], vit['num_hidden_layers']) != (size.width, size.depth):
             return {}
         claims = dict(num_heads=vit['num_attention_heads'], pool='cls')
-        if 'hidden_act' in vit:
+        # Gates are named by the activation of their gate, which the layout tells.
+        if 'hidden_act' in vit and not vit.get('use_gated_mlp'):
             claims['activation'] = _activation(vit['hidden_act'])
         if 'layer_norm_eps' in vit:
             claims['norm_eps'] = vit['layer_norm_eps']
+        base = vit.get('rope_theta', DINOV3_BASE)
+        if base != DINOV3_BASE:
+            claims['otherwise'] = f'rotary positions of base {base:g} instead of {DINOV3_BASE:g}'
         if vit.get('use_mean_pooling'):
             claims['pool'] = 'avg'
         return claims

@@ -14,6 +14,8 @@ Heads = Mapping[tuple[int, int], int]
 
 # 64 numbers per head, but 80 in H: MAE, timm, DeiT, DINO, BEiT, SAM, Hugging Face.
 STANDARD: Heads = {(arch.embed_dims, arch.num_layers): arch.num_heads for arch in ARCHS.values()}
+# Pixio's sizes beyond these.
+STANDARD = {**STANDARD, (1536, 48): 24, (3072, 48): 32}
 # vits.py: 12 heads in each size.
 MOCO_V3: Heads = {(384, 12): 12, (768, 12): 12}
 # Not (384, 12): 6 heads in deit-small, 12 in mocov3-small.
@@ -23,6 +25,9 @@ MMPRETRAIN: Heads = {
     (768, 12): 12,
     (1024, 24): 16,
     (1280, 32): 16,
+    # Sapiens.
+    (1536, 40): 24,
+    (1920, 48): 32,
 }
 NONE: Heads = {}
 
@@ -33,6 +38,8 @@ def _heads(family: str) -> Heads:
 
 
 DINOV2, DINOV3_HEADS = _heads('dinov2'), _heads('dinov3')
+# Of the rotary positions of all DINOv3.
+DINOV3_BASE = 100.0
 
 
 class Dialect(NamedTuple):
@@ -60,6 +67,11 @@ _SIZES: dict[tuple[str, ...], Arch] = {
     ('deit-s', 'deit-small', 'dinov2-s', 'dinov2-small'): Arch(384, 12, 6),
     ('mocov3-s', 'mocov3-small'): Arch(384, 12, 12),
     ('dinov2-g', 'dinov2-giant'): Arch(1536, 40, 24),
+    # Sapiens' own mmpretrain.
+    ('sapiens_0.3b',): Arch(1024, 24, 16),
+    ('sapiens_0.6b',): Arch(1280, 32, 16),
+    ('sapiens_1b',): Arch(1536, 40, 24),
+    ('sapiens_2b',): Arch(1920, 48, 32),
 }
 _DEIT3_SIZES: dict[tuple[str, ...], Arch] = {
     ('s', 'small'): Arch(384, 12, 6),

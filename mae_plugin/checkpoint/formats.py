@@ -45,8 +45,11 @@ MMPRETRAIN_BLOCK = {
     'ffn.layers.0.0': 'mlp.fc1',
     'ffn.layers.1': 'mlp.fc2',
 }
-# Layer scale of mmpretrain, then of mmseg's MAE and BEiT; BEiT's biases; ViTSAM's positions.
+# Layer scale of mmpretrain, then of mmseg's MAE and BEiT; DINOv2 giant's gated MLP; BEiT's biases;
+# ViTSAM's positions.
 MMPRETRAIN_EXTRAS = {
+    'ffn.w12': 'mlp.w12',
+    'ffn.w3': 'mlp.w3',
     'attn.gamma1.weight': 'gamma_1',
     'ffn.gamma2.weight': 'gamma_2',
     'gamma_1': 'gamma_1',

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from .families import DINOV2, DINOV3_HEADS, MMPRETRAIN, MOCO_V3, STANDARD, Heads
+from .families import DINOV2, DINOV3_BASE, DINOV3_HEADS, MMPRETRAIN, MOCO_V3, STANDARD, Heads
 from .formats import (
     DETECTRON2_NECK,
     DINOV3,
@@ -79,7 +79,7 @@ _DINOV3: dict[str, Any] = dict(
     heads=DINOV3_HEADS,
     heads_are_sure=True,
     gated=True,
-    rotary_base=100.0,
+    rotary_base=DINOV3_BASE,
     norm_eps=1e-5,
 )
 _SCALES = r'(^|\.)ls1\.gamma$'

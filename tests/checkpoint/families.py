@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .peers import DEPTH, DIMS, HEADS, PATCH, SIZE, hf_config, randomise, timm_vit
+from .peers import ARCH, DEPTH, DIMS, HEADS, PATCH, SIZE, hf_config, randomise, timm_vit
 
 HIDDEN = 128  # of gated MLPs
 
@@ -23,12 +23,16 @@ class Family:
         tokens: Images (B, 3, H, W) of any size to the encoder's last tokens (B, P + L, D).
         kwargs: Of our ViT.
         prefix: P.
+        dense: What ViTBackbone needs beside, if the family is for it alone.
+        final_norm: Whether the tokens went through a final norm.
     """
 
     content: dict[str, Any]
     tokens: Callable[[Tensor], Tensor]
     kwargs: dict[str, Any] = field(default_factory=dict)
     prefix: int = 1
+    dense: dict[str, Any] | None = None
+    final_norm: bool = True
 
 
 def arch(**parts: Any) -> dict[str, Any]:
@@ -221,6 +225,81 @@ def in_transformers_dinov3(gated: bool = False) -> Family:
     return Family(model.state_dict(), lambda x: model(x).last_hidden_state, dinov3_arch(gated), 5)
 
 
+def register_rows() -> Family:
+    """timm's, with rows of the position embeddings for registers too."""
+    model = timm_vit(num_classes=0, reg_tokens=4, dynamic_img_size=True)
+    kwargs = dict(positions=dict(type='LearnedPositions', resize='bicubic-antialias'))
+    kwargs |= arch(num_register_tokens=4)
+    return Family(model.state_dict(), model.forward_features, kwargs, 5)
+
+
+def resized(table: Tensor, num_rows: int, size: tuple[int, ...]) -> Tensor:
+    """Position embeddings of an image of ``size``, bicubic, the first rows as they are."""
+    side = SIZE // PATCH
+    grid = [length // PATCH for length in size]
+    patches = table[:, num_rows:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, size=grid, mode='bicubic', align_corners=False)
+    return torch.cat([table[:, :num_rows], patches.flatten(2).mT], dim=1)
+
+
+def official_pixio(num_cls: int = 8) -> Family:
+    """pixio's models: MAE's names, a row of positions for each class token."""
+    model = timm_vit(num_classes=0, dynamic_img_size=True)
+    generator = torch.Generator().manual_seed(7)
+    state = model.state_dict()
+    state['cls_token'] = torch.randn(1, num_cls, DIMS, generator=generator)
+    rows = torch.randn(1, num_cls, DIMS, generator=generator)
+    state['pos_embed'] = torch.cat([rows, state['pos_embed'][:, 1:]], dim=1)
+
+    def tokens(x: Tensor) -> Tensor:
+        table = resized(state['pos_embed'], num_cls, x.shape[2:])
+        x = model.patch_embed(x).flatten(1, 2)
+        x = torch.cat([state['cls_token'].expand(len(x), -1, -1), x], dim=1) + table
+        return model.norm(model.blocks(x))
+
+    kwargs = arch(num_cls_tokens=num_cls, positions=dict(type='LearnedPositions'))
+    return Family(state, tokens, kwargs, num_cls)
+
+
+def sapiens() -> Family:
+    """mmpretrain's layout, computed by mmpretrain's own class."""
+    from mmpretrain.models.backbones import VisionTransformer
+
+    model = randomise(VisionTransformer(ARCH | dict(feedforward_channels=192), SIZE, PATCH,
+                                        out_type='raw'))  # fmt: skip
+    state = {f'backbone.{key}': value for key, value in model.state_dict().items()}
+    return Family(dict(state_dict=state, meta={}), lambda x: model(x)[0], arch())
+
+
+def sam() -> Family:
+    """segment-anything's names, computed by timm's port of it, which takes other sizes too."""
+    from timm.models.vision_transformer_sam import VisionTransformerSAM
+
+    model = randomise(
+        VisionTransformerSAM(
+            img_size=SIZE, patch_size=PATCH, embed_dim=DIMS, depth=DEPTH, num_heads=HEADS,
+            use_rel_pos=True, window_size=3, global_attn_indexes=(1,), neck_chans=8,
+            num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        )
+    )  # fmt: skip
+    state = {
+        f'image_encoder.{key.replace("mlp.fc", "mlp.lin")}': value
+        for key, value in model.state_dict().items()
+    }
+    model.patch_embed.strict_img_size = False
+    kept: list[Tensor] = []
+    model.blocks[-1].register_forward_hook(lambda _, __, out: kept.append(out))
+
+    def tokens(x: Tensor) -> Tensor:
+        model(x)
+        return kept.pop().flatten(1, 2)
+
+    positions = dict(type='LearnedPositions', resize='bicubic-antialias')
+    kwargs = arch(num_cls_tokens=0, positions=positions)
+    dense = dict(window_size=3, global_attn_indexes=(1,), rel_pos_img_size=SIZE)
+    return Family(state, tokens, kwargs, 0, dense, final_norm=False)
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     'dinov2': official_dinov2,
     'dinov2, registers': partial(official_dinov2, 4),
@@ -238,4 +317,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     'dinov3 of timm, gated': partial(in_timm_dinov3, True),
     'dinov3 of transformers': in_transformers_dinov3,
     'dinov3 of transformers, gated': partial(in_transformers_dinov3, True),
+    'rows for registers': register_rows,
+    'pixio': official_pixio,
+    'sapiens': sapiens,
+    'sam': sam,
 }

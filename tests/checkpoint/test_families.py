@@ -36,16 +36,20 @@ def check(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 def test_features_are_the_familys_own(name, tmp_path):
     family = make(name)
     file = save(family.content, tmp_path / 'file.pth')
-    vit = ViT(**family.kwargs).eval()
-    backbone = ViTBackbone(**family.kwargs, final_norm=True).eval()
-    for model in (vit, backbone):
+    kwargs = family.kwargs | dict(final_norm=family.final_norm)
+    backbone = ViTBackbone(**kwargs | (family.dense or {})).eval()
+    models = {'backbone': backbone}
+    if family.dense is None:
+        models['vit'] = ViT(**kwargs).eval()
+    for model in models.values():
         report = load_pretrained(model, file)
         assert not report.initial
-        assert all(key.endswith('mask_token') for key in report.ignored)
+        assert all(key.endswith('mask_token') or 'neck' in key for key in report.ignored)
     for size in SIZES:
         x = images(size=size)
         tokens = family.tokens(x)
-        check(vit(x), tokens)
+        if 'vit' in models:
+            check(models['vit'](x), tokens)
         grid = (x.shape[2] // PATCH, x.shape[3] // PATCH)
         (found,) = backbone(x)
         check(found, tokens[:, family.prefix :].mT.unflatten(2, grid))
@@ -78,6 +82,8 @@ def test_classifier_around_the_encoder(name, tmp_path):
         'dinov3': ['DINOv3,', 'rotary, 3 periods', '4 (the number of its rotary periods)'],
         'dinov3 of timm, gated': ['timm DINOv3,', 'SwiGLU 128', 'rotary, of base 100'],
         'dinov3 of transformers': ['Hugging Face DINOv3,', '4 register tokens', 'rotary, of base'],
+        'pixio': ['official layout', '8 class tokens', '4x4 grid'],
+        'sapiens': ['mmpretrain VisionTransformer', 'with class token', '4x4 grid'],
     }.items(),
 )
 def test_inspection_tells_the_family_in_one_screen(name, words):
