@@ -16,7 +16,7 @@ class Arch(NamedTuple):
         mlp_ratio: Hidden width of the MLP over D; of a gated one, what its last layer takes.
         mlp: 'gelu' or 'swiglu'.
         patch_size: p.
-        img_size: Image side at which position embeddings are made.
+        img_size: Image side, or (H, W), at which position embeddings are made.
         num_cls_tokens: Class tokens, each with its own row of positions.
         num_register_tokens: Tokens behind these, which have no positions.
         positions: Config of the position part.
@@ -31,7 +31,7 @@ class Arch(NamedTuple):
     mlp_ratio: float = 4.0
     mlp: str = 'gelu'
     patch_size: int = 16
-    img_size: int = 224
+    img_size: int | tuple[int, int] = 224
     num_cls_tokens: int = 1
     num_register_tokens: int = 0
     positions: dict[str, Any] = {'type': 'SinCosPositions'}

@@ -14,7 +14,7 @@ from mae_plugin.errors import UserError
 from mae_plugin.files import atomic_write
 from mae_plugin.logs import log
 
-from . import formats
+from . import formats, formats_beside
 from .fit import fold_layer_scale
 from .recognise import Recognised, lookup, recognise
 from .report import shorten
@@ -51,37 +51,37 @@ class Layout(NamedTuple):
 
 
 _OFFICIAL_CLASSIFIERS: dict[str | None, dict[str, str]] = {
-    'layer': formats.OFFICIAL_HEAD,
-    'batch': formats.OFFICIAL_PROBE,
-    None: formats.OFFICIAL_HEAD,
+    'layer': formats_beside.OFFICIAL_HEAD,
+    'batch': formats_beside.OFFICIAL_PROBE,
+    None: formats_beside.OFFICIAL_HEAD,
 }
 _MMPRETRAIN_CLASSIFIERS: dict[str | None, dict[str, str]] = {
     'layer': {'backbone.ln2': 'neck.fc_norm', 'head.fc': 'head.fc'},
-    'batch': formats.MMPRETRAIN_PROBE,
-    None: formats.MMPRETRAIN_HEAD,
+    'batch': formats_beside.MMPRETRAIN_PROBE,
+    None: formats_beside.MMPRETRAIN_HEAD,
 }
 LAYOUTS = {
     'official': Layout(
         formats.OFFICIAL,
-        decoder=formats.OFFICIAL_DECODER,
+        decoder=formats_beside.OFFICIAL_DECODER,
         classifiers=_OFFICIAL_CLASSIFIERS,
         wrapper='model',
     ),
     'timm': Layout(
         formats.OFFICIAL,
         ('blocks.{}.ls1.gamma', 'blocks.{}.ls2.gamma'),
-        classifiers={'layer': formats.OFFICIAL_HEAD, None: formats.OFFICIAL_HEAD},
+        classifiers={'layer': formats_beside.OFFICIAL_HEAD, None: formats_beside.OFFICIAL_HEAD},
     ),
     'huggingface': Layout(
         formats.HF,
-        decoder=formats.HF_DECODER,
+        decoder=formats_beside.HF_DECODER,
         encoder_prefix='vit.',
         classifiers={None: {'classifier': 'head.fc'}},
     ),
     'mmpretrain': Layout(
         formats.MMPRETRAIN,
         ('layers.{}.attn.gamma1.weight', 'layers.{}.ffn.gamma2.weight'),
-        formats.MMPRETRAIN_DECODER,
+        formats_beside.MMPRETRAIN_DECODER,
         encoder_prefix='backbone.',
         prefix='backbone.',
         classifiers=_MMPRETRAIN_CLASSIFIERS,

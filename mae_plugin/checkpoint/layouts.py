@@ -3,18 +3,8 @@
 from typing import Any, NamedTuple
 
 from .families import DINOV2, DINOV3_BASE, DINOV3_HEADS, MMPRETRAIN, MOCO_V3, STANDARD, Heads
-from .formats import (
-    DETECTRON2_NECK,
-    DINOV3,
-    HF_BESIDE,
-    HF_DINOV3,
-    HF_FAMILY,
-    HF_SAM,
-    MM_FAMILY,
-    MMPRETRAIN_BESIDE,
-    OFFICIAL_BESIDE,
-    OFFICIAL_FAMILY,
-)
+from .formats import DINOV3, HF_DINOV3, HF_FAMILY, HF_SAM, MM_FAMILY, OFFICIAL_FAMILY
+from .formats_beside import DETECTRON2_NECK, HF_BESIDE, MMPRETRAIN_BESIDE, OFFICIAL_BESIDE
 
 
 class Format(NamedTuple):

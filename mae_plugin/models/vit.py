@@ -24,31 +24,27 @@ from .parts import build_part
 class ViT(BaseModule):
     """Vision Transformer with the official MAE checkpoint's parameter names.
 
+    What is None is as ``arch`` says: MAE's have one class token and sin-cos positions.
+
     Args:
-        arch: 'tiny', 'small', 'base', 'large', 'huge'; one of a family, such as 'dinov2-base' or
-            'dinov3-large', with that family's parts; or a dict with ``embed_dims``,
-            ``num_layers``, ``num_heads`` and optionally others of
-            :class:`~mae_plugin.arch.Arch`'s.
-        img_size: Image side, or (H, W), at which the position embeddings are made. Images of
-            other sizes get them resized. By default that of ``arch``, 224 for MAE's.
-        patch_size: p (H/14 has 14). By default that of ``arch``, 16 for MAE's.
+        arch: 'tiny', 'small', 'base', 'large', 'huge'; of a family with its parts, such as
+            'dinov2-base'; or a dict with ``embed_dims``, ``num_layers``, ``num_heads`` and
+            optionally others of :class:`~mae_plugin.arch.Arch`'s.
+        img_size: Image side, or (H, W), of the position embeddings; others get them resized.
+        patch_size: p (H/14 has 14).
         in_channels: C, any number.
         with_cls_token: False for no class token, whatever ``arch`` says.
         qkv_bias: Whether the qkv projections have a bias.
         drop_path_rate: Stochastic depth of the last block; earlier blocks get linearly less.
-        layer_scale_init: Initial layer scale; by default that of ``arch`` (MAE has none).
+        layer_scale_init: Initial layer scale.
         final_norm: Whether the last block is followed by a LayerNorm ``norm``.
-        use_checkpoint: Recompute each block's activations in the backward pass: slower, and
-            far less memory.
+        use_checkpoint: Recompute activations in the backward pass: slower, far less memory.
         train_pos_embed: Whether sin-cos position embeddings are trained: the official
             fine-tuning and ViTDet train them, pretraining does not. Learned ones always are.
-        frozen_stages: Blocks that are not trained, first to last; see
-            :func:`~mae_plugin.models.freeze.frozen_parts`. -1 trains all.
-        num_cls_tokens: Class tokens, each with its own row of positions; by default those of
-            ``arch``: 1 for MAE's.
-        num_register_tokens: Tokens behind these without positions; by default those of ``arch``.
-        positions: Config of the position part; by default that of ``arch``: ``SinCosPositions``
-            for MAE's, or ``LearnedPositions``, ``RotaryPositions``.
+        frozen_stages: Blocks that are not trained, see :func:`.freeze.frozen_parts`; -1 for none.
+        num_cls_tokens: Class tokens, each with its own row of positions.
+        num_register_tokens: Tokens behind these, without positions.
+        positions: Config of ``SinCosPositions``, ``LearnedPositions`` or ``RotaryPositions``.
         init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=FILE)`` loads any ViT or MAE
             file through :mod:`mae_plugin.checkpoint`, loudly, and takes ``prefix``, ``trust``,
             ``num_heads`` and ``drop_relative_position_bias`` as ``load_pretrained`` does.
@@ -79,6 +75,8 @@ class ViT(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         said = dict(
+            img_size=img_size,
+            patch_size=patch_size,
             num_cls_tokens=num_cls_tokens if with_cls_token else 0,
             num_register_tokens=num_register_tokens,
             layer_scale_init=layer_scale_init,
@@ -87,10 +85,8 @@ class ViT(BaseModule):
         changed: dict[str, Any] = {key: said[key] for key in said if said[key] is not None}
         self.arch = vit = parse_arch(arch)._replace(**changed)
         self.embed_dims, self.num_layers = vit.embed_dims, vit.num_layers
-        patch_size = vit.patch_size if patch_size is None else patch_size
-        img_size = vit.img_size if img_size is None else img_size
-        self.patch_size = whole_number('patch_size', patch_size)
-        self.grid = patch_grid(image_size(img_size), self.patch_size)
+        self.patch_size = whole_number('patch_size', vit.patch_size)
+        self.grid = patch_grid(image_size(vit.img_size), self.patch_size)
         self.num_cls_tokens = vit.num_cls_tokens
         self.num_prefix_tokens = vit.num_cls_tokens + vit.num_register_tokens
         self.use_checkpoint = use_checkpoint
@@ -241,10 +237,7 @@ class ViT(BaseModule):
         ids_masked: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> list[Tensor]:
-        """What the blocks of these numbers (from 0) give, in their order, before the final norm.
-
-        Takes what :meth:`forward` takes, and each item is as its result.
-        """
+        """As :meth:`forward`: what the blocks of these numbers (from 0) give, without the norm."""
         grid = patch_grid(images.shape[-2:], self.patch_size)
         x, ids = self.patch_embed(images, ids_keep), ids_keep
         if mask_token is not None and ids_masked is not None and ids_keep is not None:

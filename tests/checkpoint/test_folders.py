@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 
 from mae_plugin.checkpoint import load_pretrained, read_checkpoint
 from mae_plugin.checkpoint.folders import MODEL_CONFIG
+from mae_plugin.errors import UserError
+from mae_plugin.models import ViT
 
 from . import peers
 from .models import vit
@@ -64,3 +66,25 @@ def test_a_missing_part_is_named(tmp_path):
     part.unlink()
     with pytest.raises(FileNotFoundError, match=part.name):
         read_checkpoint(str(tmp_path))
+
+
+@torch.no_grad()
+def test_folders_of_dinov3(tmp_path):
+    """Their config names the gate's activation, and the base of the rotary positions."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    from .families import dinov3_arch
+
+    kwargs = peers.hf_config(num_register_tokens=4, use_gated_mlp=True, hidden_act='silu')
+    kwargs['intermediate_size'] = 128
+    model = peers.randomise(DINOv3ViTModel(DINOv3ViTConfig(**kwargs)))
+    model.save_pretrained(tmp_path / 'own')
+    ours = ViT(**dinov3_arch(gated=True)).eval()
+    report = load_pretrained(ours, str(tmp_path / 'own'))
+    assert not report.initial and not report.doubts
+    tokens = model(peers.images()).last_hidden_state
+    torch.testing.assert_close(ours(peers.images()), tokens, rtol=1e-4, atol=1e-4)
+
+    DINOv3ViTModel(DINOv3ViTConfig(**kwargs, rope_theta=1000.0)).save_pretrained(tmp_path / 'o')
+    with pytest.raises(UserError, match='rotary positions of base 1000 instead of 100'):
+        load_pretrained(ours, str(tmp_path / 'o'))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mae_plugin.arch import ARCHS, parse_arch
+from mae_plugin.arch import ARCHS, config_sizes, parse_arch
 from mae_plugin.models import MAEDecoder, ReconstructionHead, ViT
 
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=3)
@@ -173,3 +173,16 @@ def test_errors_name_the_value():
         vit(torch.zeros(1, 3, 9, 8))
     with pytest.raises(ValueError, match='decoder depth=0'):
         MAEDecoder(depth=0)
+
+
+def test_a_config_says_its_sizes_itself_or_by_its_arch():
+    assert config_sizes(dict()) == (224, 16)
+    assert config_sizes(dict(arch='dinov2-base')) == (518, 14)
+    assert config_sizes(dict(arch='dinov2-base', img_size=(224, 448), patch_size=16)) == (
+        (224, 448),
+        16,
+    )
+    assert config_sizes(dict(arch='deit-small')) == (224, 16)  # another toolbox's name
+    assert config_sizes(dict(arch=dict(ARCH, patch_size=8, img_size=64))) == (64, 8)
+    vit = ViT('dinov2-small', num_register_tokens=2, patch_size=37)
+    assert (vit.grid, vit.num_prefix_tokens, vit.patch_size) == ((14, 14), 3, 37)
