@@ -44,6 +44,7 @@ def batch(cfg, loader):
         'detection/cascade-mask-rcnn_vitdet-b_mae_lsj-100e_coco.py',
         FPN,
         'detection/dino-4scale_vitdet-b_mae_lsj-12e_coco.py',
+        'detection/mask-rcnn_vit-b_dinov3_lsj-100e_coco.py',
     ],
 )
 def test_one_training_and_one_test_step(name, coco):

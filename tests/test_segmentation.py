@@ -18,6 +18,7 @@ from mmseg.structures import SegDataSample
 UPERNET = 'segmentation/upernet_vit-b_mae_160k_ade20k-512x512.py'
 MULTI_SCALE = 'segmentation/upernet_vit-b_mae_160k_ade20k-512x512-ms.py'
 LINEAR = 'segmentation/linear_vit-b_mae_40k_ade20k-512x512.py'
+LINEAR_DINOV2 = 'segmentation/linear_vit-b_dinov2_40k_ade20k-512x512.py'
 FPN_DETECTOR = 'detection/mask-rcnn_vit-b_mae-fpn_lsj-100e_coco.py'
 # The crop is 128x128 here.
 SIZES = [(64, 64), (48, 200), (128, 128), (192, 256), (150, 333)]
@@ -59,7 +60,7 @@ def batch(cfg, loader):
     return pseudo_collate([dataset[index] for index in range(2)])
 
 
-@pytest.mark.parametrize('name', [UPERNET, LINEAR])
+@pytest.mark.parametrize('name', [UPERNET, LINEAR, LINEAR_DINOV2])
 def test_one_training_and_one_test_step(name, ade):
     cfg = config(name, ade)
     model = build(cfg)
