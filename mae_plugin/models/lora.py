@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mae_plugin.compat import after_state_dict
 from mae_plugin.errors import UserError
+from mae_plugin.logs import log
 from mae_plugin.registry import MODELS
 
 from .parts import build_part
@@ -91,10 +91,9 @@ class LoRA(BaseModule):
             )
         after_state_dict(self, _adapters_alone)
         adapters, total = self.adapter_size, sum(p.numel() for p in self.module.parameters())
-        print_log(
+        log(
             f'LoRA: adapters of rank {rank} on {len(layers)} layers, {adapters / 1e6:.3g} M '
             f'parameters, {adapters / total:.1%} of the backbone',
-            'current',
         )
 
     @property
@@ -108,9 +107,8 @@ class LoRA(BaseModule):
         if self._config is None:
             return
         if not self._config.get('init_cfg'):
-            print_log(
+            log(
                 'LoRA: the module has no init_cfg, so that adapters are trained on random weights',
-                'current',
                 logging.WARNING,
             )
         # A backbone without adapters, under whose names a file is read.

@@ -9,6 +9,7 @@ PARTS = {
     'models': ('Models', 'The trunk, maskings, decoders, targets and MAE.'),
     'models/dense': ('Dense models', 'Backbone and pyramids for detection and segmentation.'),
     'datasets': ('Data', 'Folders, loading transforms, samplers.'),
+    'datasets/decoding': ('Decoding', 'From the bytes of a file to pixels, for each format.'),
     'datasets/shards': ('Shards', 'Tar shards, local or fetched.'),
     'checkpoint': ('Checkpoints', 'Reading, recognising, adapting and exporting files.'),
     'evaluation': ('Evaluation', 'Frozen features and probes.'),
