@@ -17,6 +17,7 @@ from mae_plugin.geometry import patch_grid
 from mae_plugin.models.patch_embed import patchify
 from mae_plugin.registry import MODELS
 
+from .frozen_weights import load_frozen
 from .parts import build_part
 
 
@@ -199,8 +200,7 @@ class TokenTarget(nn.Module):
 
     def init_weights(self) -> None:
         """Load the tokenizer's weights, where its ``init_cfg`` names them."""
-        if hasattr(self.tokenizer, 'init_weights'):
-            self.tokenizer.init_weights()
+        load_frozen(self.tokenizer)
 
     def train(self, mode: bool = True) -> 'TokenTarget':
         """Keep the tokenizer in evaluation mode: it is a fixed teacher."""

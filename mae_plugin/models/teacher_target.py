@@ -15,6 +15,7 @@ from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid, image_size, patch_grid
 from mae_plugin.registry import MODELS
 
+from .frozen_weights import load_frozen
 from .parts import build_part
 from .preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from .vit import ViT
@@ -111,8 +112,8 @@ class TeacherTarget(nn.Module):
 
     def init_weights(self) -> None:
         """Load the teacher's weights, once."""
-        if not self._has_weights and hasattr(self.teacher, 'init_weights'):
-            self.teacher.init_weights()
+        if not self._has_weights:
+            load_frozen(self.teacher)
         self._has_weights = True
 
     @torch.no_grad()

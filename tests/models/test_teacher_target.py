@@ -138,11 +138,13 @@ def clip_and_mmpretrains():
     return clip, config, state
 
 
-def test_clip_through_mmpretrains_trunk(tmp_path):
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])  # the second is in mmpretrain's files
+def test_clip_through_mmpretrains_trunk(prefix, tmp_path):
     import mmpretrain.models  # noqa: F401
 
     clip, config, state = clip_and_mmpretrains()
-    torch.save(state, tmp_path / 'clip.pth')
+    state = {f'{prefix}{name}': value for name, value in state.items()}
+    torch.save(dict(state_dict=state), tmp_path / 'clip.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'clip.pth'))
     pixels = images()
     resized = F.interpolate(pixels, size=(16, 16), mode='bicubic', antialias=True)
@@ -284,3 +286,24 @@ class Wrong(nn.Module):
 def test_what_cannot_teach_is_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_a_teacher_of_another_toolbox_is_loaded_whole_or_not_at_all(tmp_path):
+    import mmpretrain.models  # noqa: F401
+
+    _, config, state = clip_and_mmpretrains()
+    file = tmp_path / 'clip.pth'
+    config = config | dict(init_cfg=dict(type='Pretrained', checkpoint=str(file)))
+    wider = dict(config, arch=dict(config['arch'], embed_dims=48, feedforward_channels=192))
+    lacking = {name: value for name, value in state.items() if not name.startswith('layers.1.')}
+    for content, made, message in (
+        (lacking, config, r'does not hold layers.*of VisionTransformer, whose random'),
+        ({f'vision.{name}': state[name] for name in state}, config, 'give init_cfg the prefix'),
+        (state, wider, r'cannot load .*clip\.pth: .*VisionTransformer: size mismatch'),
+    ):
+        torch.save(content, file)
+        with pytest.raises(UserError, match=message):
+            target(made, teacher_size=16)(images(), IDS)
+    torch.save({f'vision.{name}': state[name] for name in state}, file)
+    config['init_cfg']['prefix'] = 'vision'
+    assert target(config, teacher_size=16)(images(), IDS).shape == (2, 3, 24)
