@@ -79,6 +79,18 @@ def backbone_in_a_host(block, run, tmp_path, monkeypatch):
     assert torch.equal(model.state_dict()[key], stored[f'backbone.{key}'])
 
 
+def foundation_backbone(block, run, tmp_path, monkeypatch):
+    """Its file is in the tests of loading; here the parts that come with the name."""
+    backbone = execute(block, tmp_path, monkeypatch)['backbone']
+    assert backbone.pop('init_cfg')['checkpoint'].endswith('.pth')
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        model = MODELS.build(backbone)
+    (found,) = model(torch.zeros(2, 3, 70, 57, device='meta'))
+    assert found.shape == (2, 768, 5, 5) and model.num_prefix_tokens == 5
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
 def windows(block, run, tmp_path, monkeypatch):
     (tmp_path / 'slides').mkdir()
     picture = np.random.default_rng(0).integers(0, 255, (500, 700, 3), np.uint8)
@@ -193,7 +205,8 @@ def adapters(block, run, tmp_path, monkeypatch):
 TRIALS = {
     ('README.md', 'load_encoder'): encoder_in_python,
     ('README.md', 'ViTBackbone'): backbone_in_a_host,
-    ('docs/checkpoints.md', 'ViTBackbone'): backbone_in_a_host,
+    ('docs/checkpoints.md', '_delete_'): backbone_in_a_host,
+    ('docs/checkpoints.md', 'dinov2-base-reg'): foundation_backbone,
     ('docs/troubleshooting.md', 'pool_tokens'): features_of_images,
     ('docs/deployment.md', 'onnx'): onnx_of_the_encoder,
     ('configs/pretrain/README.md', 'WindowFolder'): windows,

@@ -271,6 +271,21 @@ def sapiens() -> Family:
     return Family(dict(state_dict=state, meta={}), lambda x: model(x)[0], arch())
 
 
+def in_mmpretrain_dinov2(gated: bool = False) -> Family:
+    from mmpretrain.models.backbones import VisionTransformer
+
+    sizes = ARCH | dict(feedforward_channels=HIDDEN * 3 // 2 if gated else 4 * DIMS)
+    layers = dict(ffn_type='swiglu_fused') if gated else {}
+    model = randomise(
+        VisionTransformer(
+            sizes, SIZE, PATCH, out_type='raw', layer_scale_init_value=0.3, layer_cfgs=layers
+        )
+    )
+    state = {f'backbone.{key}': value for key, value in model.state_dict().items()}
+    kwargs = dinov2_arch('bicubic', gated=gated)
+    return Family(dict(state_dict=state), lambda x: model(x)[0], kwargs)
+
+
 def sam() -> Family:
     """segment-anything's names, computed by timm's port of it, which takes other sizes too."""
     from timm.models.vision_transformer_sam import VisionTransformerSAM
@@ -317,6 +332,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     'dinov3 of timm, gated': partial(in_timm_dinov3, True),
     'dinov3 of transformers': in_transformers_dinov3,
     'dinov3 of transformers, gated': partial(in_transformers_dinov3, True),
+    'dinov2 of mmpretrain': in_mmpretrain_dinov2,
+    'dinov2 of mmpretrain, gated': partial(in_mmpretrain_dinov2, True),
     'rows for registers': register_rows,
     'pixio': official_pixio,
     'sapiens': sapiens,

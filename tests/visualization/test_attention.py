@@ -35,6 +35,27 @@ def test_attention_is_the_softmax_of_the_blocks_queries_and_keys(vit, block):
         torch.testing.assert_close(found[:, head], weights.reshape(2, 3, 2))
 
 
+def test_attention_of_a_rotary_trunk_with_registers():
+    """Put together with the values it is what the fused kernel gave the class token."""
+    torch.manual_seed(0)
+    vit = ViT(
+        dict(embed_dims=16, num_layers=2, num_heads=4), 16, 8, num_cls_tokens=2,
+        num_register_tokens=3, positions=dict(type='RotaryPositions'),
+    ).eval()  # fmt: skip
+    vit.init_weights()
+    images, caught = torch.randn(2, 3, 24, 16), {}
+    attn = vit.blocks[-1].attn
+    attn.qkv.register_forward_hook(lambda *call: caught.update(qkv=call[-1]))
+    attn.proj.register_forward_pre_hook(lambda _, inputs: caught.update(out=inputs[0]))
+    found = class_attention(vit, images).flatten(2)
+    q, k, v = caught['qkv'].unflatten(2, (3, 4, 4)).permute(2, 0, 3, 1, 4)
+    # Prefix tokens do not turn, so their shares of what is left are known.
+    prefix = (q[:, :, :1] @ k[:, :, :5].mT / 2.0).softmax(-1)[:, :, 0]
+    weights = torch.cat([prefix * (1 - found.sum(-1, keepdim=True)), found], dim=-1)
+    out = (weights[:, :, None] @ v).flatten(1)
+    torch.testing.assert_close(out, caught['out'][:, 0])
+
+
 def test_attention_changes_nothing_in_the_encoder(vit):
     images = torch.randn(1, 3, 16, 16)
     before = vit(images)
