@@ -104,6 +104,9 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
     if windows:
         images = max(images, round(float(found.areas.sum()) / size**2))
     recipe = recipe_for(images)
+    far = found.channels not in (1, 3)
+    if far:
+        recipe = recipe._replace(why=_FAR.format(found.channels))
     arch = recipe.arch if pretrained else recipe.scratch
     official = arch in ('base', 'large')
     batch = min(256 if device != 'cpu' else 32, max(4, images // 4))
@@ -144,6 +147,7 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         why_decoder=_OFFICIAL_DECODER if official else _SMALL_DECODER,
         pretrained=_weights(pretrained),
         weights=WEIGHTS[recipe.arch],
+        far=far,
         why_loader=_why_loader(found, windows),
         loader='LoadRandomWindow' if windows else 'LoadRandomResizedCrop',
         options=options,
@@ -165,6 +169,10 @@ def _weights(pretrained: str | None) -> str:
     return repr(pretrained if is_name(pretrained) else os.path.abspath(pretrained))
 
 
+_FAR = (
+    '{} channels are far from photographs: from scratch, for as long as so many images allow; '
+    'weights of three channels have their patch projection resized'
+)
 _OFFICIAL_DECODER = "the paper's decoder (table 1), which the official weights have"
 _SMALL_DECODER = "half of the paper's decoder, for a small encoder"
 

@@ -16,6 +16,8 @@ MAX_BITS = 12  # of 63 that may differ
 MIN_CORRELATION = 0.95  # of the thumbnails
 _FLAT = 2.0  # grey levels: a picture with less contrast has no print
 _BLOCK = 512
+_REDUCED = 1024  # pixels of a side, to which large pictures are reduced first
+_AREAS = (np.uint8, np.uint16, np.float32)  # that OpenCV averages
 
 
 class Print(NamedTuple):
@@ -55,6 +57,12 @@ def picture_print(path: str, options: dict) -> Print:
         pixels = image.convert(image.read(scale))
     except (BadImageError, OSError):
         return Print(0, None)
+    if max(pixels.shape[:2]) > 2 * _REDUCED and pixels.shape[2] <= 4 and pixels.dtype in _AREAS:
+        # Before it becomes float: a large picture would take four times its memory.
+        zoom = _REDUCED / max(pixels.shape[:2])
+        size = [max(1, round(side * zoom)) for side in pixels.shape[1::-1]]
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
     values = pixels.astype(np.float32)
     if values.shape[2] in (2, 4) and pixels.dtype == np.uint8:
         values = values[..., :-1]

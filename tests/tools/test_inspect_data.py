@@ -95,6 +95,8 @@ def test_bands_with_missing_values(tmp_path, capsys):
     assert [part.data_root for part in parts] == roots
     assert parts[0].pipeline[0].nodata == -9999 and parts[0].pipeline[0].channels == 12
     assert (cfg.img_size, cfg.patch_size) == (96, 8)
+    text = ' '.join((tmp_path / 'out' / 'config.py').read_text().split())
+    assert 'far from photographs' in text and 'mae-base-full' not in text
     assert 'all pixels' in capsys.readouterr().out
 
 
