@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 from mae_plugin.logs import log
+from mae_plugin.models.dense.vit_backbone import ViTBackbone
 
 from .layer_mixture import read_blocks
 from .masking import Masking
@@ -22,6 +23,11 @@ def check_parts(model: nn.Module) -> None:
         UserError: If parts do not fit; the message names both.
     """
     encoder, decoder, target = model.backbone, model.decoder, model.head.target
+    if isinstance(encoder, ViTBackbone):
+        raise UserError(
+            'a MAE leaves patches out, which windows, relative positions and maps do not allow: '
+            "its encoder is a ViT (type='ViT'), whose weights a ViTBackbone takes afterwards"
+        )
     channels = encoder.patch_embed.proj.in_channels
     _check_grids(getattr(decoder, 'grid', encoder.grid), encoder)
     num_prefix = getattr(encoder, 'num_prefix_tokens', 1)

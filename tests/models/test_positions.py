@@ -158,6 +158,13 @@ def test_weights_of_exported_programs_are_those_of_interpolate(sides):
 def test_refusals():
     with pytest.raises(UserError, match='rotary positions: no family was trained so'):
         ViTBackbone(ARCH, **SHAPE, **ROTARY, window_size=2)
+    parts = dict(
+        decoder=dict(type='MAEDecoder', embed_dims=16, depth=1, num_heads=2),
+        head=dict(type='ReconstructionHead', target=dict(type='PixelTarget')),
+    )
+    backbone = dict(type='ViTBackbone', arch=ARCH, **SHAPE, rel_pos_img_size=8)
+    with pytest.raises(UserError, match='a MAE leaves patches out, which windows, relative pos'):
+        MAE(backbone=backbone, **parts)
     with pytest.raises(UserError, match='multiple of 4, not 6'):
         RotaryPositions(24, 4)
     with pytest.raises(UserError, match="mlp='relu': choose one of gelu, swiglu"):
