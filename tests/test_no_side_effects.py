@@ -54,6 +54,7 @@ ARGUMENTS = dict(
         head=dict(type='ReconstructionHead', **head),
         masking=dict(type='RandomMasking'),
     ),
+    LoRA=dict(module=dict(type='ViT', **vit)),
     TokenPool=dict(dims=16),
     LayerNorm2d=dict(num_channels=4),
     MapNorm=dict(in_channels=[16]),
