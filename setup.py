@@ -49,6 +49,8 @@ DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<
 RASTER = ['pydicom>=3', 'zarr']
 # Writing ONNX, and running what was written.
 EXPORT = ['onnx', 'onnxruntime']
+# The page to play with.
+DEMO = ['gradio>=5']
 # tools/embed.py: parquet, t-SNE.
 EMBED = ['pyarrow', 'scikit-learn']
 DEV = [
@@ -101,11 +103,11 @@ def _extras() -> dict[str, list[str]]:
     hosts = [requirement for host in FORK_HOSTS.values() for requirement in host]
     upstream = UPSTREAM + [name for host in UPSTREAM_HOSTS.values() for name in host]
     extras = {'onedl': FORKS, 'all': FORKS + hosts, 'raster': RASTER, 'docs': DOCS}
-    extras |= {'export': EXPORT, 'embed': EMBED}
+    extras |= {'export': EXPORT, 'embed': EMBED, 'demo': DEMO}
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}
-    extras['dev'] = FORKS + hosts + DEV + RASTER + EXPORT + [TRANSFORMERS['dev']]
+    extras['dev'] = FORKS + hosts + DEV + RASTER + EXPORT + DEMO + [TRANSFORMERS['dev']]
     extras['upstream-dev'] = upstream + DEV + RASTER + EXPORT + [TRANSFORMERS['upstream-dev']]
     return extras
 

@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         'train': Command('pretrain, fine-tune, detect, segment: any config', 'train'),
         'test': Command("evaluate a checkpoint with a config's test loop", 'test'),
         'visualize': Command('reconstructions, attention or features of images', 'visualize'),
+        'demo': Command('a page to play with, in the browser', 'demo'),
         'probe': Command('kNN and linear probe of frozen features', 'probe'),
         'embed': Command('features of a folder: table, neighbours, map', 'embed'),
         'report': Command('a run as one HTML page', 'report'),

@@ -17,24 +17,34 @@ from mae_plugin.models.vit import ViT
 from .reconstruction import tile
 
 
-@torch.no_grad()
 def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
-    """Attention of the class token to each patch.
-
-    Args:
-        vit: With a class token.
-        images: (B, C, H, W), normalised, of any size divisible by the patch size.
-        block: Which block; negative ones count from the last.
-
-    Returns:
-        (B, N, h, w): the softmax over all tokens, so each head's map sums to at most one (the
-        rest is what the first class token gives to itself and to other prefix tokens).
+    """Attention of the class token to each patch: (B, N, h, w), see :func:`token_attention`.
 
     Raises:
         UserError: If there is no class token, or no such block.
     """
     if vit.cls_token is None:
         raise UserError('this encoder has no class token, so there is no attention of it to show')
+    return token_attention(vit, images, 0, block)
+
+
+@torch.no_grad()
+def token_attention(vit: ViT, images: Tensor, token: int, block: int = -1) -> Tensor:
+    """Attention of one token to each patch.
+
+    Args:
+        vit: The encoder.
+        images: (B, C, H, W), normalised, of any size divisible by the patch size.
+        token: Which one asks: prefix tokens first, then patches in raster order.
+        block: Which block; negative ones count from the last.
+
+    Returns:
+        (B, N, h, w): the softmax over all tokens, so each head's map sums to at most one (the
+        rest is what goes to the prefix tokens).
+
+    Raises:
+        UserError: If there is no such block.
+    """
     if not -vit.num_layers <= block < vit.num_layers:
         raise UserError(f'block={block}: there are {vit.num_layers}, the last is -1')
     attention = vit.blocks[block].attn
@@ -50,7 +60,7 @@ def class_attention(vit: ViT, images: Tensor, block: int = -1) -> Tensor:
     extras = vit.positions.for_attention(grid, None, vit.num_prefix_tokens)
     if 'rotations' in extras:
         q, k = (rotate(part, extras['rotations']) for part in (q, k))
-    logits = q[:, :, :1] @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+    logits = q[:, :, token : token + 1] @ k.transpose(2, 3) * q.shape[-1] ** -0.5
     weights = logits.float().softmax(dim=3)[:, :, 0, vit.num_prefix_tokens :]
     return weights.unflatten(2, grid)
 
@@ -66,19 +76,27 @@ def attention_panels(images: np.ndarray, attention: Tensor, heads: bool = False)
     Returns:
         uint8 RGB picture, one row for each image.
     """
-    height, width = images.shape[1:3]
     maps = attention.mean(dim=1, keepdim=True)
     if heads:
         maps = torch.cat([maps, attention], dim=1)
     # A few patches hold most of the attention: without a limit the rest would be black.
     limit = maps.flatten(2).quantile(0.99, dim=2)[..., None, None].clamp(min=1e-12)
-    maps = F.interpolate((maps / limit).clamp(0, 1), size=(height, width), mode='nearest')
-    levels = (maps * 255).byte().cpu().numpy()
-    panels = [images]
-    for index in range(levels.shape[1]):
-        level = levels[:, index]
-        heat = np.stack([cv2.applyColorMap(one, cv2.COLORMAP_INFERNO) for one in level])
-        weight = 0.25 + 0.55 * level[..., None] / 255
-        mixed = images * (1 - weight) + heat[..., ::-1] * weight
-        panels.append(mixed.astype(np.uint8))
-    return tile(panels)
+    maps = (maps / limit).clamp(0, 1)
+    return tile([images, *(heat(images, one) for one in maps.unbind(1))])
+
+
+def heat(images: np.ndarray, maps: Tensor) -> np.ndarray:
+    """Lay values of patches over images as colours, dark where they are low.
+
+    Args:
+        images: uint8 (B, H, W, 3) RGB.
+        maps: (B, h, w), 0 to 1.
+
+    Returns:
+        uint8 (B, H, W, 3) RGB.
+    """
+    large = F.interpolate(maps[:, None].float(), size=images.shape[1:3], mode='nearest')[:, 0]
+    level = (large * 255).byte().cpu().numpy()
+    colours = np.stack([cv2.applyColorMap(one, cv2.COLORMAP_INFERNO) for one in level])
+    weight = 0.25 + 0.55 * level[..., None] / 255
+    return (images * (1 - weight) + colours[..., ::-1] * weight).astype(np.uint8)

@@ -58,14 +58,24 @@ def to_display(images: Tensor, reference: Tensor, bands: Sequence[int]) -> np.nd
     return images.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-@torch.no_grad()
 def reconstruction_panels(
     model: MAE,
     images: Tensor,
     keys: Sequence[int] | None = None,
     bands: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Draw original, masked, reconstruction and reconstruction with visible patches in rows.
+    """Draw the pictures of :func:`reconstruction_pictures` as one: a row for each image."""
+    return tile(reconstruction_pictures(model, images, keys, bands))
+
+
+@torch.no_grad()
+def reconstruction_pictures(
+    model: MAE,
+    images: Tensor,
+    keys: Sequence[int] | None = None,
+    bands: Sequence[int] | None = None,
+) -> list[np.ndarray]:
+    """Original, masked, reconstruction, and reconstruction with the visible patches.
 
     Args:
         model: A MAE whose data preprocessor normalises the images.
@@ -74,8 +84,8 @@ def reconstruction_panels(
         bands: Channels shown; see :func:`display_bands`.
 
     Returns:
-        uint8 RGB picture, one row for each image, four panels each. A target without pixels
-        (tokens) has no reconstruction: then the row ends after two panels.
+        Four times uint8 (B, H, W, 3) RGB. A target without pixels (tokens) has no reconstruction:
+        then there are the first two.
     """
     was_training = model.training
     model.eval()
@@ -102,7 +112,7 @@ def reconstruction_panels(
         trained = mask | (model.loss_on == 'all')
         panels += [np.where(trained, reconstruction, np.uint8(GREY))]
         panels += [np.where(mask, reconstruction, original)]
-    return tile(panels)
+    return panels
 
 
 class _Key:

@@ -1,0 +1,91 @@
+"""The controls of ``tools/demo.py``'s page: what comes in, what goes out."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools'))
+
+from front_door import tiny_config, train, write_images
+
+from mae_plugin.cli.visualize import MASKINGS
+from mae_plugin.errors import UserError
+from mae_plugin.models import ViT
+from mae_plugin.visualization.explorer import Explorer
+from mae_plugin.visualization.visitor import BY_HAND, Visitor, fitted
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A tiny run with patches of 4, an encoder with patches of 8, and a picture."""
+    folder = tmp_path_factory.mktemp('demo')
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        train(
+            monkeypatch, tiny_config(folder / 'tiny.py'), write_images(folder / 'images'), folder
+        )
+    noise = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
+    Image.fromarray(noise).save(folder / 'photo.png')
+    torch.manual_seed(0)
+    vit = ViT(dict(embed_dims=16, num_layers=1, num_heads=2), img_size=16, patch_size=8)
+    vit.init_weights()
+    torch.save(vit.state_dict(), folder / 'encoder.pth')
+    return folder
+
+
+@pytest.fixture
+def visitor(folder):
+    run = Explorer(str(next(folder.glob('epoch_*.pth'))))
+    encoder = Explorer(str(folder / 'encoder.pth'), num_heads=2)
+    return Visitor([run, encoder], MASKINGS)
+
+
+def test_slider_and_seed_choose_the_patches_and_a_click_turns_one_over(folder, visitor):
+    path = str(folder / 'photo.png')
+    opened, original, looks, colours = visitor.open(path)
+    # 16 x 24 pixels, each enlarged to 28: patches of 112.
+    assert opened == path and original.shape == (24 * 28, 16 * 28, 3) and looks == colours == []
+    masked, results, hidden = visitor.hide(path, 0.75, 'random', 0, None)
+    assert masked.shape == original.shape and hidden.shape == (6, 4) and hidden.sum() == 18
+    # The run's reconstruction, and that with what was visible; of the encoder the picture alone.
+    assert [caption.split(': ')[1] for _, caption in results] == [
+        'reconstruction', 'with the visible patches', 'original',
+    ]  # fmt: skip
+    assert visitor.hide(path, 0.5, 'random', 0, hidden)[2].sum() == 12
+    assert (visitor.hide(path, 0.75, 'random', 1, None)[2] != hidden).any()
+
+    kind, _, _, changed = visitor.toggle(path, 0.75, 'random', 0, hidden, (2 * 112 + 5, 111))
+    turned = np.argwhere(changed != hidden)
+    assert kind == BY_HAND and turned.tolist() == [[0, 2]]
+    # What was chosen by hand stays until another mask is asked for.
+    assert (visitor.hide(path, 0.1, BY_HAND, 0, changed)[2] == changed).all()
+
+
+def test_a_click_looks_from_the_same_place_in_each(folder, visitor):
+    path = str(folder / 'photo.png')
+    pictures = visitor.look(path, (447, 671))  # the last patch of both
+    assert len(pictures) == 4
+    assert visitor.colours(path)[0][0].shape == (24 * 28, 16 * 28, 3)
+
+
+def test_what_is_no_picture_gets_a_message(folder, visitor):
+    text = folder / 'text.jpg'
+    text.write_text('no picture')
+    with pytest.raises(UserError, match=r'text\.jpg'):
+        visitor.open(str(text))
+    every = np.ones((6, 4), bool)
+    every[0, 0] = False
+    with pytest.raises(UserError, match='at least one'):
+        visitor.toggle(str(folder / 'photo.png'), 0.5, BY_HAND, 0, every, (0, 0))
+    assert visitor.hide(None, 0.5, 'random', 0, None) == (None, [], None)
+
+
+def test_a_mask_on_another_grid_hides_something_and_shows_something():
+    hidden = np.zeros((4, 4), bool)
+    hidden[0, 1] = True
+    assert fitted(hidden, (4, 4)) is hidden
+    other = fitted(hidden, (2, 2))
+    assert other.shape == (2, 2) and other.any() and not other.all()
