@@ -50,7 +50,7 @@ RASTER = ['pydicom>=3', 'zarr']
 # Writing ONNX, and running what was written.
 EXPORT = ['onnx', 'onnxruntime']
 # The page to play with.
-DEMO = ['gradio>=5']
+DEMO = ['gradio>=6']
 # tools/embed.py: parquet, t-SNE.
 EMBED = ['pyarrow', 'scikit-learn']
 DEV = [
@@ -107,7 +107,7 @@ def _extras() -> dict[str, list[str]]:
     extras |= {name: FORKS + host for name, host in FORK_HOSTS.items()}
     extras |= {'upstream': UPSTREAM, 'upstream-all': upstream}
     extras |= {f'upstream-{name}': UPSTREAM + host for name, host in UPSTREAM_HOSTS.items()}
-    extras['dev'] = FORKS + hosts + DEV + RASTER + EXPORT + DEMO + [TRANSFORMERS['dev']]
+    extras['dev'] = FORKS + hosts + DEV + RASTER + EXPORT + [TRANSFORMERS['dev']]
     extras['upstream-dev'] = upstream + DEV + RASTER + EXPORT + [TRANSFORMERS['upstream-dev']]
     return extras
 

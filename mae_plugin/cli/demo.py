@@ -76,4 +76,6 @@ def main() -> None:
             allowed_paths=[],
             max_file_size='64mb',
             show_error=True,
+            footer_links=['gradio'],
+            run_history=False,
         )

@@ -97,8 +97,10 @@ class Visitor:
 
     def colours(self, path: str | None) -> list[Picture]:
         """Colours of the features of each checkpoint."""
+        if path is None:
+            return []
         pictures: list[Picture] = []
-        for explorer in self.explorers if path is not None else ():
+        for explorer in self.explorers:
             found = explorer.colours(explorer.load(path))
             pictures += named(explorer, found, len(self.explorers))
         return pictures
