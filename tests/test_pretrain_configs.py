@@ -8,9 +8,12 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.utils import to_2tuple
 
 from mae_plugin.arch import ARCHS, parse_arch
+from mae_plugin.checkpoint import load_pretrained
+from mae_plugin.cli.run_config import override
 from mae_plugin.engine.config_checks import check_images, check_schedule
 from mae_plugin.engine.image_shape import hand_on_image_shape
 from mae_plugin.registry import MODELS
@@ -114,6 +117,28 @@ def test_a_step_of_each_trains_every_weight(path):
     trained = {name: p.grad for name, p in built.named_parameters() if p.requires_grad}
     assert not [name for name, gradient in trained.items() if gradient is None]
     assert all(gradient.isfinite().all() for gradient in trained.values())
+
+
+TOKENS = [
+    f'model.{part}_tokens=4' for part in ('backbone.num_cls', 'neck.num_cls', 'neck.num_prefix')
+]
+
+
+@pytest.mark.parametrize('name, options', [('mff_classes', []), ('pixio_classes', TOKENS)])
+def test_their_checkpoints_go_into_the_classifier(name, options, tmp_path):
+    source = MODELS.build(Config.fromfile(ROOT / f'configs/playground/{name}.py').model)
+    source.init_weights()
+    torch.save(dict(state_dict=source.state_dict()), tmp_path / 'run.pth')
+    cfg = Config.fromfile(ROOT / 'configs/playground/finetune_classes.py')
+    for option in options:
+        override(cfg, option)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+    load_pretrained(model, str(tmp_path / 'run.pth'), num_heads=4)
+    given = source.backbone.state_dict()
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, given[key]), key
+    assert model(torch.randn(2, 3, 64, 64), mode='tensor').shape == (2, 8)
 
 
 @pytest.mark.parametrize('epochs', [300, 400, 1600])

@@ -10,6 +10,11 @@ Run:   python tools/train.py configs/playground/pixio_classes.py
        `train_dataloader.dataset.pipeline.0.flip_prob=0.5`.
 Cost:  40 epochs of 6,000 pictures: about 25 minutes on one CPU core (OMP_NUM_THREADS=1), 2.2 times
        mae_classes.py; the deep decoder takes most of it.
+Then:  python tools/probe.py work_dirs/pixio_classes/epoch_40.pth --data-root data/classes
+       python tools/train.py configs/playground/finetune_classes.py \
+           --pretrained work_dirs/pixio_classes/epoch_40.pth --cfg-options \
+           model.backbone.num_cls_tokens=4 model.neck.num_prefix_tokens=4 \
+           model.neck.num_cls_tokens=4
 """
 
 _base_ = './mae_classes.py'
