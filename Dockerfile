@@ -33,8 +33,8 @@ RUN pip install ${PIP_ARGS} "/opt/mae_plugin[${EXTRA}]" \
     && mae-plugin configs > /dev/null
 
 # Runs write where they are started: mount a folder of yours there.
-RUN useradd --uid 10001 --create-home --home-dir /work user
+RUN useradd --uid 10001 --create-home --home-dir /runs user
 USER 10001
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["mae-plugin"]
 CMD ["--help"]
