@@ -59,7 +59,7 @@ class StableDecayLR(LRSchedulerMixin, _Base):
     @classmethod
     def build_iter_from_epoch(
         cls,
-        *args: Any,
+        optimizer: Any,
         decay: int = 0,
         begin: int = 0,
         end: int = ENDLESS,
@@ -71,7 +71,7 @@ class StableDecayLR(LRSchedulerMixin, _Base):
         assert by_epoch and epoch_length, 'only epochs can become iterations'
         end = end if end == ENDLESS else int(end * epoch_length)
         return cls(
-            *args,
+            optimizer,
             decay=int(decay * epoch_length),
             begin=int(begin * epoch_length),
             end=end,
