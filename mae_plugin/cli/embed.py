@@ -27,7 +27,7 @@ def parse_args() -> Namespace:
     parser.add_argument('checkpoint', help='run of this project, or any ViT file')
     parser.add_argument('folders', nargs='+', metavar='DIR', help='images, searched recursively')
     parser.add_argument('--out', required=True, metavar='FILE', help='.npz, .csv or .parquet')
-    parser.add_argument('--pool', choices=['avg', 'cls'], nargs='+', default=['avg'])
+    parser.add_argument('--pool', choices=['avg', 'cls', 'cls-mean'], nargs='+', default=['avg'])
     parser.add_argument('--size', type=int, help='image side; by default that of pretraining')
     parser.add_argument('--neighbours', metavar='PNG', help='contact sheet of nearest images')
     parser.add_argument('--map', metavar='HTML', help='page with the images on a plane')

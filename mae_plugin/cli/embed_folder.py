@@ -63,7 +63,7 @@ def embed_folder(args: Namespace) -> list[str]:
     )
     # Before the work: what the file holds, told once, and what it cannot give.
     vit, _ = load_encoder(job.checkpoint, job.num_heads, job.config)
-    if 'cls' in job.pools and vit.cls_token is None:
+    if job.pools != ('avg',) and vit.cls_token is None:
         raise UserError(f'{job.checkpoint} has no class token: take --pool avg')
     if job.size and job.size % vit.patch_size:
         raise UserError(f'--size {job.size} is no multiple of the patch size, {vit.patch_size}')

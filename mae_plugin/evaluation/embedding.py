@@ -17,6 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mae_plugin.datasets import LoadResizeCenterCrop
+from mae_plugin.datasets.crop_loader import CropLoader
+from mae_plugin.datasets.crops import resize
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
 from mae_plugin.evaluation.encoder import load_encoder
 from mae_plugin.evaluation.stored_decoding import stored_decoding
@@ -32,7 +34,7 @@ class Job:
         checkpoint: Any file that holds a ViT.
         paths: Full paths of the images.
         folder: Where the parts are kept.
-        pools: 'cls', 'avg' or both.
+        pools: 'avg', 'cls', 'cls-mean', or several.
         size: Side at which images are seen; that of pretraining when None.
         batch_size: Images at once.
         workers: Processes that decode.
@@ -146,6 +148,7 @@ def embed_parts(
         generator=torch.Generator(),
     )
     stream = iter(loader)
+    counts = vit.num_prefix_tokens, vit.num_cls_tokens
     for part in parts:
         ids: list[int] = []
         bad: dict[int, str] = {}
@@ -156,7 +159,7 @@ def embed_parts(
                 with torch.inference_mode():
                     tokens = vit(preprocessor(dict(inputs=pixels))['inputs'])
                 for pool, found in features.items():
-                    pooled = pool_tokens(tokens, pool, vit.num_prefix_tokens)
+                    pooled = pool_tokens(tokens, pool, *counts)
                     found.append(pooled.float().cpu().numpy())
             ids += numbers
             bad.update(reasons)
@@ -182,20 +185,45 @@ def read_parts(job: Job) -> Iterator[Part]:
 
 
 class _Images(Dataset):
-    """Image files, resized and cut at the centre; what cannot be used gives a reason."""
+    """Image files, resized and cut at the centre; what cannot be used gives a reason.
+
+    Of those that are too large to be decoded, the middle.
+    """
 
     def __init__(self, paths: Sequence[str], loading: dict[str, Any]) -> None:
         self.paths = paths
         self.transform = LoadResizeCenterCrop(**loading)
+        self.window = CentreWindow(**loading)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[int, torch.Tensor | str]:
         try:
-            return index, self.transform(dict(img_path=self.paths[index]))['img'][0]
+            results = dict(img_path=self.paths[index])
+            image = self.window.open(results)
+            load = self.transform if image.fits(image.max_scale) else self.window
+            return index, load(results)['img'][0]
         except (BadImageError, OSError) as error:
             return index, ' '.join(str(error).split()) or repr(error)
+
+
+class CentreWindow(CropLoader):
+    """The middle of an image that is too large to be decoded, at half its resolution."""
+
+    windows = True
+
+    def __call__(self, results: dict) -> dict:
+        """Fill ``img``."""
+        image = self.open(results)
+        height, width = (
+            min(2 * side, total)
+            for side, total in zip(self.size, (image.height, image.width), strict=True)
+        )
+        top, left = (image.height - height) // 2, (image.width - width) // 2
+        pixels = image.convert(image.read_window(top, left, height, width))
+        results['img'] = [resize(pixels, self.size, self.interpolation, False, self.exact)]
+        return results
 
 
 def _stack(

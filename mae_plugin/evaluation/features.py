@@ -89,7 +89,8 @@ def watch(model: nn.Module, batches: Iterable[dict], pool: str, with_loss: bool)
     for batch in batches:
         data = model.data_preprocessor(batch)
         tokens = backbone(data['inputs'])
-        features.append(pool_tokens(tokens, pool, backbone.num_prefix_tokens).float())
+        counts = backbone.num_prefix_tokens, backbone.num_cls_tokens
+        features.append(pool_tokens(tokens, pool, *counts).float())
         if with_loss:
             losses.append(model.reconstruct(data['inputs'], data['data_samples']).loss.double())
     model.train(was_training)

@@ -8,14 +8,17 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from front_door import run_tool, tiny_config, train, write_images
+from PIL import Image
 from pyarrow import parquet
 from sklearn.decomposition import PCA
 
 from mae_plugin.checkpoint import export_checkpoint, write_export
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.cli import embed_folder
+from mae_plugin.evaluation import embedding
 from mae_plugin.evaluation.embedding import Job, embed_parts, prepare, read_parts
 from mae_plugin.evaluation.stored_model import model_of_checkpoint
 from mae_plugin.visualization.feature_map import project
@@ -91,10 +94,11 @@ def test_the_table_holds_what_the_model_gives(root, tmp_path, embed):
         np.array([row[1:] for row in rows], float), mean, rtol=1e-4, atol=1e-5
     )
 
-    embed('f.parquet', '--pool', 'avg', 'cls')
+    embed('f.parquet', '--pool', 'cls-mean', 'cls')
     columns = parquet.read_table(tmp_path / 'f.parquet').to_pydict()
     assert columns['path'] == names
-    np.testing.assert_allclose(columns['cls'], token, rtol=1e-4, atol=1e-5)
+    for pool in ('cls', 'cls-mean'):  # there is but one class token
+        np.testing.assert_allclose(columns[pool], token, rtol=1e-4, atol=1e-5)
 
 
 def test_any_vit_file_will_do(root, tmp_path, embed):
@@ -145,6 +149,18 @@ def test_parts_of_changed_images_are_done_anew(root, tmp_path):
     assert prepare(job) == []
     write_images(folder, 5, (18, 18), seed=1)
     assert prepare(job) == [0, 1]
+
+
+def test_the_middle_stands_for_an_image_that_is_too_large(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 64, 3), dtype=np.uint8)
+    path = str(tmp_path / 'large.tif')
+    tifffile.imwrite(path, pixels, photometric='rgb', tile=(16, 16))
+    loading = dict(size=(16, 16), channels=3, max_bytes=4000)
+    _, found = embedding._Images([path], loading)[0]
+    middle = np.asarray(Image.fromarray(pixels[32:64, 16:48]).resize((16, 16), Image.BICUBIC))
+    assert abs(found.permute(1, 2, 0).numpy().astype(int) - middle).max() <= 1
+    whole = dict(loading, max_bytes=1 << 20)
+    assert not torch.equal(embedding._Images([path], whole)[0][1], found)
 
 
 @pytest.mark.slow

@@ -243,3 +243,41 @@ def test_a_run_that_tells_nothing_is_one_line(root, tmp_path, monkeypatch, capsy
         )  # fmt: skip
     assert stop.value.code == 2
     assert 'stores no config of a ViT of this project' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'backbone, patch, size, prefix, windows',
+    [
+        # Sizes that only the name of the family tells; 14 becomes 16 on the same grid.
+        (dict(arch='dinov2-small-reg'), 16, (592, 592), 0, True),
+        (dict(arch='dinov3-small'), 16, None, 5, False),
+        (dict(arch='tiny', img_size=64, patch_size=8), 8, (64, 64), 0, True),
+    ],
+)
+def test_parts_of_the_encoder_follow(tmp_path, backbone, patch, size, prefix, windows):
+    """On large images: windows where nothing stands against them, and then no tokens."""
+    model = dict(type='mae_plugin.MAE', backbone=dict(type='mae_plugin.ViT', **backbone))
+    text = Config(dict(model=model)).pretty_text
+    torch.save(dict(state_dict={}, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
+    images = [dict(id=number, file_name=f'{number}.png') for number in range(2)]
+    box = dict(id=1, category_id=1, bbox=[1, 1, 9, 9], area=81, iscrowd=0)
+    content = dict(
+        images=images,
+        annotations=[dict(box, id=number, image_id=number) for number in range(2)],
+        categories=[dict(id=1, name='thing')],
+    )
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    for image in images:
+        cv2.imwrite(str(tmp_path / image['file_name']), np.zeros((700, 900, 3), np.uint8))
+    start_transfer(
+        str(tmp_path / 'epoch_1.pth'), 'mmdet', str(tmp_path / 'labels.json'),
+        out=str(tmp_path / 'out'),
+    )  # fmt: skip
+    (path,) = (tmp_path / 'out').glob('*.py')
+    cfg = Config.fromfile(path).model.backbone
+    cfg.pop('init_cfg')
+    init_default_scope('mae_plugin')
+    vit = MODELS.build(cfg)
+    assert vit.patch_size == patch and vit.num_prefix_tokens == prefix
+    assert size is None or cfg.img_size == size
+    assert ('window_size' in cfg) == windows == (vit.blocks[0].attn.window_size == 14)

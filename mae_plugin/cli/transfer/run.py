@@ -12,6 +12,7 @@ from mae_plugin.checkpoint.stored_config import stored_config
 from mae_plugin.datasets.decoding_options import decoding_options
 from mae_plugin.engine.resume import find_resumable
 from mae_plugin.errors import MissingFileError, UserError
+from mae_plugin.models.positions import RotaryPositions
 from mae_plugin.models.preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mae_plugin.models.vit import ViT
 from mae_plugin.registry import MODELS, builds
@@ -34,6 +35,7 @@ class PretrainedRun(NamedTuple):
         patch_size: That of pretraining; 16 where no pyramid fits that, such as 14: the patch
             projection is resized while loading.
         channels: C.
+        rotary: Whether positions are rotary: no windows and no relative positions beside them.
         encoder: Other arguments of the encoder.
         mean, std: C values each, in the scale of what the loader gives.
         decoding: Options of the loaders.
@@ -46,6 +48,7 @@ class PretrainedRun(NamedTuple):
     img_size: tuple[int, int]
     patch_size: int
     channels: int
+    rotary: bool
     encoder: dict[str, Any]
     mean: list[float]
     std: list[float]
@@ -81,7 +84,10 @@ def read_run(place: str) -> PretrainedRun:
             'configs/detection or configs/segmentation'
         )
     channels = backbone.get('in_channels', 3)
-    patch, size = backbone.get('patch_size', 16), to_2tuple(backbone.get('img_size', 224))
+    sizes = parse_arch(backbone.get('arch', 'base'))
+    patch = backbone.get('patch_size') or sizes.patch_size
+    size = to_2tuple(backbone.get('img_size') or sizes.img_size)
+    positions = backbone.get('positions') or sizes.positions
     used = patch if patch in _PATCHES else 16
     preprocessor = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     known = set(inspect.signature(ViT).parameters) - _OF_TRAINING
@@ -90,10 +96,11 @@ def read_run(place: str) -> PretrainedRun:
         name=path.resolve().parent.name,
         checkpoint=str(path.resolve()),
         arch=backbone.get('arch', 'base'),
-        sizes=parse_arch(backbone.get('arch', 'base')),
+        sizes=sizes,
         img_size=(size[0] // patch * used, size[1] // patch * used),
         patch_size=used,
         channels=channels,
+        rotary=builds(MODELS, positions, RotaryPositions, 'mae_plugin'),
         encoder={name: value for name, value in backbone.items() if name in known},
         mean=list(preprocessor.get('mean') or (IMAGENET_MEAN if channels == 3 else middle)),
         std=list(preprocessor.get('std') or (IMAGENET_STD if channels == 3 else middle)),

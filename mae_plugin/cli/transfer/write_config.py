@@ -33,11 +33,14 @@ def write_config(run: PretrainedRun, data: Labelled, host: str, out: Path) -> st
     side = data.sides[1] if host == 'mmdet' else data.sides[0]
     unit = max(32, patch)
     size = max(unit, min(_LARGEST[host], math.ceil(side / unit) * unit))
-    windows = host == 'mmdet' and (size // patch) ** 2 > _MAX_GLOBAL
+    windows = host == 'mmdet' and not run.rotary and (size // patch) ** 2 > _MAX_GLOBAL
     encoder = dict(run.encoder)
     if windows:
-        encoder['with_cls_token'] = False  # windows leave no place for it
-    if host == 'mmseg':
+        # Windows leave no place for tokens.
+        encoder['with_cls_token'] = False
+        if encoder.get('num_register_tokens', run.sizes.num_register_tokens):
+            encoder['num_register_tokens'] = 0
+    if host == 'mmseg' and run.sizes.layer_scale_init is None:
         encoder.setdefault('layer_scale_init', 1.0)  # as in MAE's UperNet; it starts as identity
     scales = _SCALES[host].get(patch, _FOUR)
     strides = [int(patch / scale) for scale in scales]
