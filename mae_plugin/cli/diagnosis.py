@@ -96,13 +96,20 @@ def _torch(facts: Facts) -> Iterator[Problem]:
     elif facts.version('torch') < _OLDEST_TORCH:
         yield Problem(
             f'torch {facts.versions["torch"]} is too old: 2.1 is the oldest that works',
-            "pip install 'torch>=2.1'",
+            _newer_torch(facts),
         )
     elif failure := facts.failures.get('torch'):
         yield Problem(
             f'torch cannot be imported: {failure.text}',
             f'pip install --force-reinstall torch=={facts.versions["torch"].partition("+")[0]}',
         )
+
+
+def _newer_torch(facts: Facts) -> str:
+    """torch for what is there: upstream's mmcv and mmdet stop at 2.1."""
+    if facts.family == UPSTREAM and any(facts.has(module) for module in FAMILIES):
+        return "pip install 'torch==2.1.*' 'torchvision==0.16.*' 'numpy<2'"
+    return "pip install 'torch>=2.1'"
 
 
 def _mixed(facts: Facts) -> Iterator[Problem]:

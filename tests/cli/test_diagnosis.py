@@ -71,7 +71,12 @@ def test_whole_environments_have_no_problem(versions):
             UPSTREAM, {'mmcv._ext': Failure(None, 'undefined symbol: _ZN3c10')},
             'of another torch', 'build-mmcv mmcv==2.1.0',
         ),
-        (UPSTREAM | {'torch': '2.0.1'}, {}, 'torch 2.0.1 is too old', "pip install 'torch>=2.1'"),
+        ({'torch': '2.0.1'}, {}, 'torch 2.0.1 is too old', "pip install 'torch>=2.1'"),
+        (
+            # Not the newest: upstream's mmcv and mmdet do not go with it.
+            UPSTREAM | {'torch': '2.0.1'}, {},
+            'torch 2.0.1 is too old', r"pip install 'torch==2\.1\.\*' 'torchvision==0\.16\.\*'",
+        ),
         (UPSTREAM | {'numpy': '2.2.0'}, {}, 'built for numpy 1', "pip install 'numpy<2'"),
         (UPSTREAM | {'setuptools': '84.0.0'}, {}, 'pkg_resources', "pip install 'setuptools<70'"),
         (

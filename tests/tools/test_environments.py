@@ -1,26 +1,22 @@
 """The table of environments says what was found, and wheels hold what commands need."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'dev'))
+
+import environments
+from matrix import broken, journey
+
 ROOT = Path(__file__).parents[2]
 
 
-def tool():
-    path = ROOT / 'tools/dev/environments.py'
-    spec = importlib.util.spec_from_file_location('environments', path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules['environments'] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_committed_table_is_that_of_the_committed_results():
-    environments = tool()
     results = json.loads(environments.RESULTS.read_text(encoding='utf-8'))
     assert environments.TABLE.read_text(encoding='utf-8') == environments.table(results)
     page = (ROOT / 'docs/installation.md').read_text(encoding='utf-8')
@@ -28,7 +24,7 @@ def test_the_committed_table_is_that_of_the_committed_results():
 
 
 def test_an_environment_that_was_not_run_says_so():
-    (row,) = [line for line in tool().table({}).splitlines() if line.startswith('| newest')]
+    (row,) = [line for line in environments.table({}).splitlines() if line.startswith('| newest')]
     assert '| not run |' in row and '2.14.1' in row
 
 
@@ -54,3 +50,34 @@ def test_a_wheel_holds_configs_tools_and_index(tmp_path):
     assert {f'mae_plugin/.mim/{name}' for name in configs} <= shipped
     tools = {f'mae_plugin/.mim/tools/{path.name}' for path in (ROOT / 'tools').glob('*.py')}
     assert tools <= shipped and not any('/tools/dev/' in name for name in shipped)
+
+
+def command(folder, name, script):
+    (folder / 'bin').mkdir(parents=True, exist_ok=True)
+    path = folder / 'bin' / name
+    path.write_text(f'#!/bin/sh\n{script}\n')
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    'script, told',
+    [
+        ('touch out; echo fine', 'done'),
+        ('echo fine', 'FAILED: no out'),
+        ('touch out; echo first; echo the reason >&2; exit 3', 'FAILED: the reason'),
+    ],
+)
+def test_a_step_tells_what_came_of_it(tmp_path, script, told):
+    command(tmp_path, 'mae-plugin', script)
+    step = journey.Step('a step', 'mae-plugin do', leaves='out')
+    found = journey._take(tmp_path, tmp_path, step, step.command, tmp_path / 'log')
+    assert (found['told'], found['command']) == (told, 'mae-plugin do')
+
+
+def test_a_broken_environment_is_asked_mended_and_asked_again(tmp_path):
+    whole = tmp_path / 'whole'
+    said = "echo 'torch   2.0'; echo; echo 'torch is broken'; echo '    touch ../whole'; exit 1"
+    command(tmp_path, 'mae-plugin', f'[ -e {whole} ] && exit 0; {said}')
+    found = broken._treat(tmp_path, broken.Case('a case', f'rm -f {whole}'), tmp_path / 'log')
+    assert found['says'] == 'torch is broken' and found['command'] == 'touch ../whole'
+    assert found['then'].startswith('all fits')

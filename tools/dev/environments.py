@@ -2,7 +2,15 @@
 
     python tools/dev/environments.py upstream        # into ~/.cache/mae_plugin/environments
     python tools/dev/environments.py forks --root /tmp/envs --pytest-args='-n 2'
-    python tools/dev/environments.py newest --stages build    # or: extras, test
+    python tools/dev/environments.py newest --stages build    # or: extras, test, journey, broken
+
+Stages:
+    build     the environment, with our wheel
+    extras    pip's dry run of each extra
+    test      the test suite
+    journey   a user's whole way from an empty folder, without the clone; commands are printed
+              in the table and can be typed
+    broken    upstream only: break copies of it, ask `mae-plugin doctor`, run what it says
 
 Pythons are looked for on the PATH and in pyenv; name one with ``--python``. Operators of mmcv are
 compiled once and kept (``tools/build_mmcv.py``). What came out is kept in
@@ -20,83 +28,17 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from matrix.broken import break_and_mend
+from matrix.journey import take_journey
+from matrix.page import table
+from matrix.rows import ENVIRONMENTS, LIBRARIES, Environment
+from matrix.venv import KEPT, ROOT, installed, pip, python_of, run, size_of
+
 RESULTS = ROOT / 'tools/dev/environments.json'
 TABLE = ROOT / 'tools/dev/environments.md'
-STAGES = ('build', 'extras', 'test')
-LIBRARIES = (
-    *('einops', 'ftfy', 'regex', 'hypothesis', 'importlib-metadata', 'mat4py', 'modelindex'),
-    *('filelock', 'imagecodecs', 'jinja2', 'matplotlib', 'pillow', 'rich', 'safetensors'),
-    *('simplejpeg', 'tifffile', 'ninja', 'packaging', 'prettytable', 'psutil', 'pycocotools'),
-    *('pytest>=8', 'pytest-xdist', 'scikit-image', 'scikit-learn', 'scipy', 'shapely', 'six'),
-    *('tensorboard', 'terminaltables', 'timm>=1', 'tqdm', 'webdataset', 'wheel', 'openmim'),
-)
-# What must stay as it was when ours is installed.
-KEPT = ('torch', 'torchvision', 'numpy', 'mmcv', 'onedl-mmcv')
-
-
-@dataclass(frozen=True)
-class Environment:
-    """One row of the matrix.
-
-    Attributes:
-        python: Version of Python.
-        torch: Requirements of torch and torchvision.
-        mmcv: Requirement of mmcv, whose operators are compiled.
-        hosts: mmengine and the hosts.
-        pins: What else must be of certain versions.
-        extras: Extras of ours that must resolve without moving anything.
-        note: For the table.
-    """
-
-    python: str
-    torch: tuple[str, ...]
-    mmcv: str
-    hosts: tuple[str, ...]
-    pins: tuple[str, ...]
-    extras: tuple[str, ...]
-    note: str = ''
-
-
-_ENGINE, _MMPRETRAIN = 'mmengine==0.10.7', 'mmpretrain==1.2.0'
-_UPSTREAM_HOSTS = (_ENGINE, 'mmdet==3.3.0', 'mmsegmentation==1.2.2', _MMPRETRAIN)
-
-
-def _forks(python: str, torch: str, torchvision: str) -> Environment:
-    return Environment(
-        python,
-        (f'torch=={torch}', f'torchvision=={torchvision}'),
-        mmcv='onedl-mmcv==2.3.6',
-        hosts=(
-            *('onedl-mmengine==0.10.12', 'onedl-mmdetection==3.5.1'),
-            *('onedl-mmsegmentation==1.4.2', 'onedl-mmpretrain==1.3.6', 'imaug'),
-        ),
-        pins=('opencv-python-headless', 'setuptools>=77', 'transformers>=4.53,<5'),
-        extras=('onedl', 'det', 'seg', 'cls', 'dev'),
-    )
-
-
-_NUMPY_1 = (
-    *('numpy==1.26.*', 'setuptools<70', 'opencv-python-headless<4.12', 'opencv-python<4.12'),
-    'transformers==4.40.2',
-)
-_UPSTREAM_EXTRAS = ('upstream', 'upstream-det', 'upstream-seg', 'upstream-cls', 'upstream-dev')
-ENVIRONMENTS = {
-    'upstream': Environment(
-        '3.10', ('torch==2.1.2', 'torchvision==0.16.2'), 'mmcv==2.1.0', _UPSTREAM_HOSTS, _NUMPY_1,
-        _UPSTREAM_EXTRAS,
-    ),
-    'upstream-new': Environment(
-        '3.11', ('torch==2.4.1', 'torchvision==0.19.1'), 'mmcv==2.2.0',
-        (_ENGINE, _MMPRETRAIN), _NUMPY_1, ('upstream', 'upstream-cls'),
-        note='mmdet and mmseg refuse mmcv 2.2.0: use the forks for them',
-    ),
-    'forks': _forks('3.11', '2.13.0', '0.28.0'),
-    'newest': _forks('3.13', '2.14.1', '0.29.1'),
-}  # fmt: skip
+STAGES = ('build', 'extras', 'test', 'journey', 'broken')
 
 
 def main() -> None:
@@ -108,26 +50,40 @@ def main() -> None:
     default = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     parser.add_argument('--root', type=Path, default=default / 'mae_plugin/environments')
     parser.add_argument('--python', help='the Python to build with')
-    parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES)
+    parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES[:-1])
     parser.add_argument('--pytest-args', type=shlex.split, default=['-n', 'auto'])
     args = parser.parse_args()
-    environment, folder = ENVIRONMENTS[args.name], args.root / args.name
-    results = json.loads(RESULTS.read_text(encoding='utf-8')) if RESULTS.exists() else {}
-    row = results.setdefault(args.name, {})
+    environment, folder = ENVIRONMENTS[args.name], args.root.absolute() / args.name
     for stage in args.stages:
         start = time.monotonic()
-        if stage == 'build':
-            build(environment, folder, args.python or find_python(environment.python))
-        elif stage == 'extras':
-            row['extras'] = check_extras(environment, folder)
-        else:
-            row.update(run_tests(folder, args.pytest_args))
-        row.setdefault('minutes', {})[stage] = round((time.monotonic() - start) / 60, 1)
+        found = run_stage(stage, environment, folder, args)
+        minutes = round((time.monotonic() - start) / 60, 1)
+        # Read only now: another environment may have been entered meanwhile.
+        results = json.loads(RESULTS.read_text(encoding='utf-8')) if RESULTS.exists() else {}
+        row = results.setdefault(args.name, {})
+        row.update(found)
+        row.setdefault('minutes', {})[stage] = minutes
         row['versions'] = installed(folder)
         row['gigabytes'] = round(size_of(folder) / 1e9, 1)
         RESULTS.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
         TABLE.write_text(table(results), encoding='utf-8')
     print(TABLE.read_text(encoding='utf-8'))
+
+
+def run_stage(
+    stage: str, environment: Environment, folder: Path, args: argparse.Namespace
+) -> dict:
+    """Run a stage; what it found."""
+    if stage == 'build':
+        build(environment, folder, args.python or find_python(environment.python))
+        return {}
+    if stage == 'extras':
+        return dict(extras=check_extras(environment, folder))
+    if stage == 'test':
+        return run_tests(folder, args.pytest_args)
+    if stage == 'journey':
+        return dict(journey=take_journey(folder, wheel(folder)))
+    return dict(broken=break_and_mend(folder, wheel(folder)))
 
 
 def find_python(version: str) -> str:
@@ -200,56 +156,6 @@ def run_tests(folder: Path, arguments: list[str]) -> dict:
     return dict(tests=dict(counts), skips=dict(skips), failed=failed)
 
 
-def table(results: dict) -> str:
-    """The page of results."""
-    lines = [
-        '# Environments',
-        '',
-        'Written by `tools/dev/environments.py NAME`, which builds each from nothing.',
-        '',
-        '| name | Python | torch | OpenMMLab | passed | failed | skipped | minutes | GB |',
-        '|---|---|---|---|---|---|---|---|---|',
-    ]
-    for name, environment in ENVIRONMENTS.items():
-        row = results.get(name, {})
-        tests, minutes = row.get('tests'), row.get('minutes', {})
-        shown = [str(tests.get(k, 0)) for k in ('passed', 'failed', 'skipped')] if tests else None
-        hosts = ', '.join((environment.mmcv, *environment.hosts)).replace('==', ' ')
-        cells = [
-            *(name, environment.python, environment.torch[0].partition('==')[2], hosts),
-            *(shown or ['not run', '', '']),
-            f'{minutes.get("build", "–")}, {minutes.get("test", "–")}',
-            str(row.get('gigabytes', '–')),
-        ]
-        lines.append(f'| {" | ".join(cells)} |')
-    for name, environment in ENVIRONMENTS.items():
-        row = results.get(name, {})
-        notes = [note for note in (environment.note, row.get('note')) if note]
-        notes += [f'fails: {test}' for test in row.get('failed', [])]
-        notes += [f'skipped ({count}): {why}' for why, count in row.get('skips', {}).items()]
-        notes += [f'extra `{extra}`: {what}' for extra, what in row.get('extras', {}).items()]
-        if notes:
-            lines += ['', f'## {name}', '', *(f'- {note}' for note in notes)]
-    return '\n'.join(lines) + '\n'
-
-
-def python_of(folder: Path) -> str:
-    """The environment's Python."""
-    return str(folder / 'bin/python')
-
-
-def run(folder: Path, *arguments: str) -> None:
-    """Run the environment's Python; a failure ends the build."""
-    done = subprocess.run([python_of(folder), *arguments], cwd=ROOT)
-    if done.returncode != 0:
-        sys.exit(f'failed: {" ".join(arguments)}')
-
-
-def pip(folder: Path, *requirements: str) -> None:
-    """Install."""
-    run(folder, '-m', 'pip', 'install', '-q', '--no-compile', *requirements)
-
-
 def wheel(folder: Path) -> Path:
     """Our wheel, built from what is committed."""
     source, target = folder / 'source', folder / 'wheel'
@@ -261,21 +167,6 @@ def wheel(folder: Path) -> Path:
     run(folder, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', str(target), str(source))
     (built,) = target.glob('*.whl')
     return built
-
-
-def installed(folder: Path) -> dict[str, str]:
-    """Versions of what matters."""
-    command = [python_of(folder), '-m', 'pip', 'list', '--format', 'json']
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    versions = {package['name']: package['version'] for package in json.loads(told.stdout)}
-    names = (*KEPT, 'mmengine', 'onedl-mmengine', 'transformers', 'timm', 'setuptools')
-    return {name: versions[name] for name in names if name in versions}
-
-
-def size_of(folder: Path) -> int:
-    """Bytes on the disk."""
-    told = subprocess.run(['du', '-sk', str(folder)], capture_output=True, text=True, check=True)
-    return int(told.stdout.split()[0]) * 1024
 
 
 if __name__ == '__main__':

@@ -1,0 +1,1 @@
+"""Parts of tools/dev/environments.py."""
