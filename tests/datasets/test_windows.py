@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photos import encode, photo
@@ -134,6 +135,14 @@ def test_windows_are_upright(tmp_path, kind, orientation):
     np.testing.assert_array_equal(window, whole[3:24, 5:35])
 
 
+def write_zarr(path, values, chunks):
+    """By the interface that zarr 2 (Python 3.10) and zarr 3 share."""
+    import zarr
+
+    options = dict(shape=values.shape, chunks=chunks, dtype=values.dtype)
+    zarr.open_array(str(path), mode='w', **options)[...] = values
+
+
 @pytest.mark.parametrize('layout', ['CHW', 'HWC', 'TCHW', 'HW', 'ome'])
 def test_zarr(tmp_path, layout):
     import zarr
@@ -143,13 +152,13 @@ def test_zarr(tmp_path, layout):
     stored = dict(HWC=pixels, HW=pixels[..., 0], TCHW=first[None], CHW=first, ome=first)[layout]
     path = tmp_path / 'a.zarr'
     if layout == 'ome':
-        group = zarr.open_group(path, mode='w')
-        group.create_array('0', data=stored, chunks=(1, 32, 32))
-        group.create_array('1', data=stored[:, ::2, ::2], chunks=(1, 32, 32))
+        group = zarr.open_group(str(path), mode='w')
+        write_zarr(path / '0', stored, (1, 32, 32))
+        write_zarr(path / '1', stored[:, ::2, ::2], (1, 32, 32))
         group.attrs['ome'] = dict(multiscales=[dict(datasets=[dict(path='0'), dict(path='1')])])
     else:
         chunks = tuple(min(32, side) for side in stored.shape)
-        zarr.create_array(path, data=stored, chunks=chunks)
+        write_zarr(path, stored, chunks)
     image = ImageSource(path, pixels.shape[2], windows=True)
     np.testing.assert_array_equal(
         image.convert(image.read_window(7, 9, 40, 50)), pixels[7:47, 9:59]
@@ -261,4 +270,5 @@ def test_memory_is_bounded_by_the_window(tmp_path):
     done = subprocess.run([sys.executable, '-c', PEAK, path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     more, total = map(int, done.stdout.split())
-    assert more < 60 * 1024 and total < 400 * 1024
+    # A torch that was built for CUDA maps 150 MB more, pages that all processes share.
+    assert more < 60 * 1024 and total < (600 if torch.version.cuda else 400) * 1024
