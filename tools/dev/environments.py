@@ -137,7 +137,8 @@ def check_extras(environment: Environment, folder: Path) -> dict[str, str]:
 def run_tests(folder: Path, arguments: list[str]) -> dict:
     """Counts of the suite, and why tests were skipped."""
     report = folder / 'report.xml'
-    environment = dict(os.environ, OMP_NUM_THREADS='1')
+    # This tree is tested, whichever wheel of ours is installed.
+    environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
     command = [python_of(folder), '-m', 'pytest', '-q', f'--junitxml={report}', *arguments]
     subprocess.run(command, cwd=ROOT, env=environment)
     counts: Counter[str] = Counter()
