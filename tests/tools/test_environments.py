@@ -81,3 +81,10 @@ def test_a_broken_environment_is_asked_mended_and_asked_again(tmp_path):
     found = broken._treat(tmp_path, broken.Case('a case', f'rm -f {whole}'), tmp_path / 'log')
     assert found['says'] == 'torch is broken' and found['command'] == 'touch ../whole'
     assert found['then'].startswith('all fits')
+
+
+def test_files_that_import_a_missing_host_are_found():
+    found = {path.name for path in environments.files_that_import(('mmdet', 'mmcv.ops'))}
+    assert {'test_detection.py', 'test_feature_pyramid.py'} <= found
+    assert not found & {'test_segmentation.py', 'test_mae.py'}
+    assert environments.files_that_import(()) == []

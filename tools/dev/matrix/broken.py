@@ -35,7 +35,8 @@ UPSTREAM = (
         'pip uninstall -q -y mmcv && pip install -q --no-deps mmcv-lite==2.1.0',
     ),
     Case('mmcv too new', f'pip uninstall -q -y mmcv && {_PURE} mmcv==2.2.0'),
-    Case('onedl-mmcv over mmcv', f'{_PURE} onedl-mmcv==2.3.6'),
+    # Built in isolation, pip sees no torch and the fork builds no operators.
+    Case('onedl-mmcv over mmcv', 'pip install -q --no-deps --no-cache-dir onedl-mmcv==2.3.6'),
     Case('mmcv without operators', f'pip uninstall -q -y mmcv && {_PURE} mmcv==2.1.0'),
     Case(
         'torch too old', 'pip install -q --no-deps torch==2.0.1 torchvision==0.15.2'

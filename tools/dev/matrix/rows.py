@@ -19,11 +19,13 @@ class Environment:
     Attributes:
         python: Version of Python.
         torch: Requirements of torch and torchvision.
-        mmcv: Requirement of mmcv, whose operators are compiled.
+        mmcv: Requirement of mmcv.
         hosts: mmengine and the hosts.
         pins: What else must be of certain versions.
         extras: Extras of ours that must resolve without moving anything.
         note: For the table.
+        operators: Whether mmcv's operators are compiled.
+        without: What tests name, that is not here: files of tests that import it are left out.
     """
 
     python: str
@@ -33,6 +35,8 @@ class Environment:
     pins: tuple[str, ...]
     extras: tuple[str, ...]
     note: str = ''
+    operators: bool = True
+    without: tuple[str, ...] = ()
 
 
 _ENGINE, _MMPRETRAIN = 'mmengine==0.10.7', 'mmpretrain==1.2.0'
@@ -66,7 +70,9 @@ ENVIRONMENTS = {
     'upstream-new': Environment(
         '3.11', ('torch==2.4.1', 'torchvision==0.19.1'), 'mmcv==2.2.0',
         (_ENGINE, _MMPRETRAIN), _NUMPY_1, ('upstream', 'upstream-cls'),
-        note='mmdet and mmseg refuse mmcv 2.2.0: use the forks for them',
+        note='mmdet and mmseg refuse mmcv 2.2.0: use the forks for them. Here are pretraining and '
+        'mmpretrain, which need no operators; files of tests that import the others are left out',
+        operators=False, without=('mmdet', 'mmseg', 'mmcv.ops'),
     ),
     'forks': _forks('3.11', '2.13.0', '0.28.0'),
     'newest': _forks('3.13', '2.14.1', '0.29.1'),
