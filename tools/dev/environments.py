@@ -14,7 +14,8 @@ Stages:
 
 Pythons are looked for on the PATH and in pyenv; name one with ``--python``. Operators of mmcv are
 compiled once and kept (``tools/build_mmcv.py``). What came out is kept in
-``tools/dev/environments.json``, from which the table ``tools/dev/environments.md`` is written.
+``tools/dev/environments.json``, from which ``tools/dev/environments.md`` and the short table in
+``docs/installation.md`` are written.
 """
 
 import argparse
@@ -32,12 +33,13 @@ from pathlib import Path
 
 from matrix.broken import break_and_mend
 from matrix.journey import take_journey
-from matrix.page import table
+from matrix.page import summary, table
 from matrix.rows import ENVIRONMENTS, LIBRARIES, Environment
 from matrix.venv import KEPT, ROOT, installed, pip, python_of, run, size_of
 
 RESULTS = ROOT / 'tools/dev/environments.json'
 TABLE = ROOT / 'tools/dev/environments.md'
+PAGE = ROOT / 'docs/installation.md'
 STAGES = ('build', 'extras', 'test', 'journey', 'broken')
 
 
@@ -46,13 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('name', choices=ENVIRONMENTS)
+    parser.add_argument('name', choices=[*ENVIRONMENTS, 'pages'], help='or `pages`: write them')
     default = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     parser.add_argument('--root', type=Path, default=default / 'mae_plugin/environments')
     parser.add_argument('--python', help='the Python to build with')
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES[:-1])
     parser.add_argument('--pytest-args', type=shlex.split, default=['-n', 'auto'])
     args = parser.parse_args()
+    if args.name == 'pages':
+        write_pages(json.loads(RESULTS.read_text(encoding='utf-8')))
+        return
     environment, folder = ENVIRONMENTS[args.name], args.root.absolute() / args.name
     for stage in args.stages:
         start = time.monotonic()
@@ -66,8 +71,16 @@ def main() -> None:
         row['versions'] = installed(folder)
         row['gigabytes'] = round(size_of(folder) / 1e9, 1)
         RESULTS.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
-        TABLE.write_text(table(results), encoding='utf-8')
+        write_pages(results)
     print(TABLE.read_text(encoding='utf-8'))
+
+
+def write_pages(results: dict) -> None:
+    """The page of results, and the short table in the page on installing."""
+    TABLE.write_text(table(results), encoding='utf-8')
+    page = PAGE.read_text(encoding='utf-8')
+    short = re.compile(r'\| name \| Python .*\n(\|.*\n)*')
+    PAGE.write_text(short.sub(lambda _: summary(results), page, count=1), encoding='utf-8')
 
 
 def run_stage(

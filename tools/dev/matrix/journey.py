@@ -20,7 +20,8 @@ _PRETRAIN = (
 _FROM_IT = (
     f'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={_CHECKPOINT}'
 )
-_SHORT = 'train_cfg.max_epochs=1 train_cfg.val_interval=1 default_hooks.checkpoint.interval=1'
+# The first epoch warms up.
+_SHORT = 'train_cfg.max_epochs=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2'
 # Every tensor of two checkpoints: weights, and the optimizer's state.
 _COMPARE = """
 import sys
@@ -47,7 +48,6 @@ model = dict(
     neck=dict(dims=192),
     head=dict(in_channels=192),
 )
-train_cfg = dict(max_epochs=1, val_interval=1)
 """
 
 
@@ -80,13 +80,13 @@ def _host(module: str, config: str, options: str = '') -> tuple[Step, Step]:
         Step(
             f"{module}'s own tools/train.py",
             f'python {{hosts}}/{module}/.mim/tools/train.py {train.format(run=own)}',
-            leaves=f'{own}/epoch_1.pth',
+            leaves=f'{own}/epoch_2.pth',
             needs=module,
         ),
         Step(
             f'the same config through `mim train {module}`',
             f'mim train {module} {train.format(run=mim)} --gpus 0',
-            leaves=f'{mim}/epoch_1.pth',
+            leaves=f'{mim}/epoch_2.pth',
             needs=module,
         ),
     )

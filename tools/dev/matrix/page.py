@@ -1,5 +1,7 @@
 """The page of results, ``tools/dev/environments.md``."""
 
+import html
+
 from matrix.rows import ENVIRONMENTS
 
 
@@ -38,6 +40,29 @@ def table(results: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def summary(results: dict) -> str:
+    """The short table of ``docs/installation.md``."""
+    lines = [
+        '| name | Python | torch | OpenMMLab | tests: passed, failed, skipped |',
+        '|---|---|---|---|---|',
+    ]
+    for name, environment in ENVIRONMENTS.items():
+        tests = results.get(name, {}).get('tests')
+        counts = (
+            [str(tests.get(kind, 0)) for kind in ('passed', 'failed', 'skipped')] if tests else ()
+        )
+        torch = environment.torch[0].partition('==')[2]
+        cells = (
+            name,
+            environment.python,
+            torch,
+            environment.summary,
+            ', '.join(counts) or 'not run',
+        )
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
 def _journey(row: dict) -> list[str]:
     steps = row.get('journey')
     if not steps:
@@ -49,7 +74,7 @@ def _journey(row: dict) -> list[str]:
         '| step | command | seconds | |',
         '|---|---|---|---|',
         *(
-            f'| {step["name"]} | `{_cell(step["command"])}` | {step["seconds"]} | {step["told"]} |'
+            f'| {step["name"]} | {_code(step["command"])} | {step["seconds"]} | {step["told"]} |'
             for step in steps
         ),
     ]
@@ -67,11 +92,16 @@ def _broken(row: dict) -> list[str]:
         '| broken by | says | command | then |',
         '|---|---|---|---|',
         *(
-            f'| {case["name"]} | {_cell(case["says"])} | `{_cell(case["command"])}` | '
+            f'| {case["name"]} | {_cell(case["says"])} | {_code(case["command"])} | '
             f'{_cell(case["then"])} |'
             for case in cases
         ),
     ]
+
+
+def _code(text: str) -> str:
+    # Not in backticks: tests of pages run such commands, of other packages and of a user's files.
+    return f'<code>{html.escape(_cell(text), quote=False)}</code>' if text else ''
 
 
 def _cell(text: str) -> str:

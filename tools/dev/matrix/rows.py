@@ -23,7 +23,8 @@ class Environment:
         hosts: mmengine and the hosts.
         pins: What else must be of certain versions.
         extras: Extras of ours that must resolve without moving anything.
-        note: For the table.
+        summary: The hosts, for the short table.
+        note: For the long one.
         operators: Whether mmcv's operators are compiled.
         without: What tests name, that is not here: files of tests that import it are left out.
     """
@@ -34,6 +35,7 @@ class Environment:
     hosts: tuple[str, ...]
     pins: tuple[str, ...]
     extras: tuple[str, ...]
+    summary: str
     note: str = ''
     operators: bool = True
     without: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ def _forks(python: str, torch: str, torchvision: str) -> Environment:
         ),
         pins=('opencv-python-headless', 'setuptools>=77', 'transformers>=4.53,<5'),
         extras=('onedl', 'det', 'seg', 'cls', 'dev'),
+        summary='onedl-mmengine 0.10.12, onedl-mmcv 2.3.6 and its hosts',
     )
 
 
@@ -66,10 +69,12 @@ ENVIRONMENTS = {
     'upstream': Environment(
         '3.10', ('torch==2.1.2', 'torchvision==0.16.2'), 'mmcv==2.1.0', _UPSTREAM_HOSTS, _NUMPY_1,
         _UPSTREAM_EXTRAS,
+        'mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmseg 1.2.2, mmpretrain 1.2.0',
     ),
     'upstream-new': Environment(
         '3.11', ('torch==2.4.1', 'torchvision==0.19.1'), 'mmcv==2.2.0',
         (_ENGINE, _MMPRETRAIN), _NUMPY_1, ('upstream', 'upstream-cls'),
+        'mmengine 0.10.7, mmcv 2.2.0, mmpretrain 1.2.0',
         note='mmdet and mmseg refuse mmcv 2.2.0: use the forks for them. Here are pretraining and '
         'mmpretrain, which need no operators; files of tests that import the others are left out',
         operators=False, without=('mmdet', 'mmseg', 'mmcv.ops'),
