@@ -35,7 +35,17 @@ from matrix.broken import break_and_mend
 from matrix.journey import take_journey
 from matrix.page import summary, table
 from matrix.rows import ENVIRONMENTS, LIBRARIES, Environment
-from matrix.venv import KEPT, ROOT, installed, pip, python_of, run, size_of
+from matrix.venv import (
+    KEPT,
+    ROOT,
+    installed,
+    pip,
+    python_of,
+    run,
+    shell,
+    size_of,
+    without_operators,
+)
 
 RESULTS = ROOT / 'tools/dev/environments.json'
 TABLE = ROOT / 'tools/dev/environments.md'
@@ -122,9 +132,7 @@ def build(environment: Environment, folder: Path, python: str) -> None:
     if environment.operators:
         run(folder, str(ROOT / 'tools/build_mmcv.py'), environment.mmcv)
     else:
-        # Without --no-cache-dir pip takes one with operators for the same thing.
-        os.environ['MMCV_WITH_OPS'] = '0'
-        pip(folder, '--no-deps', '--no-build-isolation', '--no-cache-dir', environment.mmcv)
+        shell(folder, without_operators(environment.mmcv), folder)
     before = installed(folder)
     pip(folder, str(wheel(folder)))
     after = installed(folder)

@@ -10,9 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix.venv import pip, shell
-
-_PURE = 'MMCV_WITH_OPS=0 pip install -q --no-deps --no-cache-dir --no-build-isolation'
+from matrix.venv import pip, shell, without_operators
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,17 @@ class Case:
     command: str
 
 
+_OUT = 'pip uninstall -q -y mmcv'
 UPSTREAM = (
     Case('torchvision of another torch', 'pip install -q --no-deps torchvision==0.20.1'),
     Case(
         'mmcv-lite instead of mmcv',
-        'pip uninstall -q -y mmcv && pip install -q --no-deps mmcv-lite==2.1.0',
+        f'{_OUT} && pip install -q --no-deps mmcv-lite==2.1.0',
     ),
-    Case('mmcv too new', f'pip uninstall -q -y mmcv && {_PURE} mmcv==2.2.0'),
+    Case('mmcv too new', f'{_OUT} && {without_operators("mmcv==2.2.0")}'),
     # Built in isolation, pip sees no torch and the fork builds no operators.
     Case('onedl-mmcv over mmcv', 'pip install -q --no-deps --no-cache-dir onedl-mmcv==2.3.6'),
-    Case('mmcv without operators', f'pip uninstall -q -y mmcv && {_PURE} mmcv==2.1.0'),
+    Case('mmcv without operators', f'{_OUT} && {without_operators("mmcv==2.1.0")}'),
     Case(
         'torch too old', 'pip install -q --no-deps torch==2.0.1 torchvision==0.15.2'
     ),

@@ -43,7 +43,7 @@ _base_ = __import__('mae_plugin').config_path('playground/finetune_classes')
 model = dict(
     backbone=dict(
         arch=dict(embed_dims=192, num_layers=6, num_heads=3),
-        init_cfg=dict(type='Pretrained', checkpoint='{_CHECKPOINT}'),
+        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='{_CHECKPOINT}'),
     ),
     neck=dict(dims=192),
     head=dict(in_channels=192),

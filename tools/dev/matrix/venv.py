@@ -64,6 +64,18 @@ def shell(folder: Path, command: str, cwd: Path, log: Path | None = None) -> str
     return done.stdout
 
 
+def without_operators(requirement: str) -> str:
+    """The command that installs mmcv without compiled operators, upstream's or the fork's.
+
+    Built in isolation pip sees no torch, and nothing is compiled; upstream's source needs a
+    setuptools that still has pkg_resources. pip's cache would not tell the two kinds apart.
+    """
+    return (
+        "echo 'setuptools<70' > old.txt && PIP_CONSTRAINT=old.txt PIP_BUILD_CONSTRAINT=old.txt "
+        f'pip install -q --no-deps --no-cache-dir {requirement}'
+    )
+
+
 def installed(folder: Path) -> dict[str, str]:
     """Versions of what matters."""
     command = [python_of(folder), '-m', 'pip', 'list', '--format', 'json']
