@@ -1,7 +1,5 @@
 """Who skips a step that is not finite: the optimizer wrapper, of ours or with our mix-in."""
 
-import functools
-
 import pytest
 import torch
 from mmengine.config import Config
@@ -23,14 +21,6 @@ class StrictOptimWrapper(MMEngineOptimWrapper):
 @OPTIM_WRAPPERS.register_module()
 class OwnOptimWrapper(SkipNonFiniteMixin, StrictOptimWrapper):
     """Someone's own, with the mix-in."""
-
-
-@pytest.fixture
-def amp_on_cpu(monkeypatch):
-    """torch's gradient scaler works on a CPU; mmengine's wrapper would not start there."""
-    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
-    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
-    monkeypatch.setattr(f'{module}.GradScaler', functools.partial(torch.amp.GradScaler, 'cpu'))
 
 
 def run(tmp_path, kind, build=mmengine_runner, poison=None, **changes):
