@@ -8,6 +8,7 @@ possible, and otherwise ends in one sentence (:func:`require_torch`). Tried with
 import importlib
 import pickle
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,6 +129,9 @@ def load_restricted_before_2_5(
     if is_archive and _is_script(path):
         raise pickle.UnpicklingError('a TorchScript archive')
     plain = {f'builtins.{kind.__name__}': kind for kind in (bytearray, complex, set)}
+    # On the list of newer torch alone: a schedule's milestones are a Counter.
+    plain |= {'collections.Counter': Counter, 'torch.device': torch.device}
+    plain |= {str(kind): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
     names = {**plain, '_codecs.encode': _encode, **_get_allowed_globals(), **stand_ins}
     built = (Tensor, dict, *stand_ins.values())
 

@@ -160,7 +160,8 @@ def test_grey_of_sixteen_bits_in_mmdet(grey_coco, tmp_path):
 
     def file_as_pretraining(split, number):
         pixels = cv2.imread(str(grey_coco / split / f'{number}.png'), cv2.IMREAD_UNCHANGED) // 257
-        inputs = torch.from_numpy(pixels)[None, None]
+        # torch 2.1 has no uint16.
+        inputs = torch.from_numpy(pixels.astype(np.float32))[None, None]
         return mae.data_preprocessor(dict(inputs=inputs))['inputs'][0]
 
     model.train()

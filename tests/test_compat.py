@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from collections import Counter, OrderedDict
 
 import pytest
 import torch
@@ -49,6 +50,17 @@ def test_whole_numbers_of_16_bits_keep_their_values():
     kept = compat.as_uint16(values)
     assert kept.dtype == getattr(torch, 'uint16', torch.float32)
     assert torch.equal(kept.float(), values)
+
+
+@pytest.mark.parametrize('load', [compat.load_restricted, compat.load_restricted_before_2_5])
+def test_plain_types_of_any_torch_are_read(tmp_path, load):
+    content = dict(
+        milestones=Counter({3: 1}), device=torch.device('cpu'), ordered=OrderedDict(a=1),
+        dtypes=[torch.bfloat16, torch.bool, torch.uint8, torch.float32], size=torch.Size([2]),
+    )  # fmt: skip
+    torch.save(content, tmp_path / 'a.pth')
+    found = load(tmp_path / 'a.pth', {}, 'cpu', False)
+    assert found == content and type(found['milestones']) is Counter
 
 
 @pytest.mark.parametrize('load', [compat.load_restricted, compat.load_restricted_before_2_5])

@@ -94,7 +94,7 @@ def test_mmdets_inferencer_takes_our_configs(name):
 @pytest.mark.parametrize('name', SEGMENTATION)
 def test_mmsegs_inferencer_takes_our_configs(name):
     with torch.device('meta'):
-        inferencer = MMSegInferencer(path(name), device='meta', show_progress=False)
+        inferencer = MMSegInferencer(path(name), device='meta')
     assert inferencer.visualizer.dataset_meta['classes']
 
 

@@ -55,7 +55,8 @@ def mismatched(tmp_path: Path) -> Path:
 def test_a_mismatched_torchvision_breaks_without_help(mismatched: Path) -> None:
     done = run('import torchvision', mismatched)
     assert done.returncode != 0
-    assert 'operator torchvision::nms does not exist' in done.stderr
+    # torch 2.1 says 'no such operator'.
+    assert 'torchvision::nms' in done.stderr
 
 
 def test_a_mismatched_torchvision_is_mended_once(mismatched: Path) -> None:

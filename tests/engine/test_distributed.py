@@ -15,6 +15,7 @@ from PIL import Image
 from processes import REPO, finish, free_port, run, start, wait_for
 from tiny_run import WIDTH, log_lines, mae_config, tiny_config
 
+from mae_plugin import compat
 from mae_plugin.checkpoint.safe_load import safe_load
 from mae_plugin.engine.resume import find_resumable
 
@@ -80,6 +81,9 @@ def test_two_processes_equal_one(tmp_path, photos, two_processes):
     assert largest_difference(one['state_dict'], two['state_dict']) < 1e-5
 
 
+@pytest.mark.skipif(
+    compat.TORCH < (2, 4), reason='before torch 2.4 FSDPStrategy says that it needs it'
+)
 @pytest.mark.parametrize('sharded', [False, True])
 def test_fsdp_equals_ddp_resumes_and_gathers(tmp_path, photos, two_processes, sharded):
     strategy = dict(type='mae_plugin.FSDPStrategy', sharded=sharded)

@@ -10,6 +10,8 @@ from tiny_run import build_runner, log_lines, mae_config, tiny_config
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mae_plugin import compat
+
 OPERATORS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero')
 # On the CPU these start no operator: they are seen where Python calls them.
 METHODS = ('item', 'tolist', 'numpy', '__array__', 'cpu', '__bool__', '__float__', '__int__')
@@ -105,6 +107,9 @@ def as_on_an_accelerator(config, interval):
     return config
 
 
+@pytest.mark.skipif(
+    compat.TORCH < (2, 4), reason='before torch 2.4 optimizers are fused on CUDA alone'
+)
 def test_no_iteration_waits_but_those_that_log(tmp_path, photos):
     config = as_on_an_accelerator(mae_config(tmp_path, photos, batch_size=8, epochs=3), 3)
     config['optim_wrapper'].update(
@@ -124,6 +129,9 @@ def test_no_iteration_waits_but_those_that_log(tmp_path, photos):
     assert [index % 5 for index, count in enumerate(watch.counts) if count] == [2, 4] * 3
 
 
+@pytest.mark.skipif(
+    compat.TORCH < (2, 4), reason='before torch 2.4 optimizers are fused on CUDA alone'
+)
 def test_values_read_late_are_the_same(tmp_path):
     """Losses of every iteration, skipped steps, log lines: as when each is read at once."""
     found = []

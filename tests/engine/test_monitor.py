@@ -12,6 +12,7 @@ from mmengine.config import Config
 from processes import run
 from tiny_run import mae_config
 
+from mae_plugin import compat
 from mae_plugin.datasets import LoadResizeCenterCrop
 from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.engine.hooks import MonitorHook, monitor
@@ -128,7 +129,12 @@ def test_an_evaluation_that_fails_ends_no_run(folder, tmp_path, monkeypatch):
     assert runner.epoch == 4 and logged(tmp_path) == []
 
 
-@pytest.mark.parametrize('name', ['ddp', 'fsdp'])
+NEEDS_2_4 = pytest.mark.skipif(
+    compat.TORCH < (2, 4), reason='before torch 2.4 FSDPStrategy says that it needs it'
+)
+
+
+@pytest.mark.parametrize('name', ['ddp', pytest.param('fsdp', marks=NEEDS_2_4)])
 def test_processes_score_what_one_does(folder, tmp_path, name):
     """Sharded, all of them take part; averaged, rank 0 does."""
     monitor = dict(

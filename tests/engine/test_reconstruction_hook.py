@@ -83,6 +83,7 @@ def test_bfloat16_is_for_devices_that_have_it(monkeypatch):
     assert not supports_bfloat16('cpu')
     assert supports_bfloat16('npu')
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **kwargs: False)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (7, 5))  # before torch 2.5
     assert not supports_bfloat16('cuda')
 
 

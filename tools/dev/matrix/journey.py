@@ -129,7 +129,7 @@ STEPS = (
     *_host('mmseg', 'seg.py', _FROM_IT),
     Step(
         'labelled pictures',
-        'mae-plugin class-folders --train 20 --val 4',
+        'mae-plugin class-folders --train 160 --val 40',
         'data/classes/val',
     ),
     Step('a classifier of your own', 'cat cls.py', 'cls.py', writes=(('cls.py', _CLASSIFIER),)),
