@@ -99,4 +99,5 @@ class BandVisualizationHook(Hook):
         decoded = decode(path, self.channels, **decoding)
         pixels = np.array(decoded, np.float32)  # mapped files are read-only
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        return to_display(images, images, self.bands)[0]
+        # mmseg 1.2 draws into it with OpenCV, which wants rows that follow each other.
+        return np.ascontiguousarray(to_display(images, images, self.bands)[0])
