@@ -24,7 +24,7 @@ def out(tmp_path_factory):
         ('bands', 24, 0, ('TIFF', 12, 'uint16')),
         ('grey', 24, 0, ('PNG', 1, 'uint16')),
         ('dicom', 24, 0, ('DICOM', 1, 'int16')),
-        ('slide', 2, 0, ('TIFF', 3, 'uint8')),
+        ('slide', 3, 0, ('TIFF', 3, 'uint8')),
         ('classes', 30, 0, ('JPEG', 3, 'uint8')),
     ],
 )

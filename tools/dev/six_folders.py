@@ -4,7 +4,7 @@
     python tools/dev/six_folders.py --out /tmp/six --side 3000 --only slide
 
 Makes photographs of mixed sizes with broken ones, 12-band GeoTIFF with nodata, grey PNG of 16
-bits, DICOM, a large tiled TIFF beside a pyramidal one, and labelled classes; then runs
+bits, DICOM, a large tiled TIFF beside pyramidal ones, and labelled classes; then runs
 inspect_data.py, train.py on the config that it wrote (for two short epochs), visualize.py and
 embed.py, each as a command of its own. Prints a table of seconds and of the largest process's
 memory; exit status 1 if a command failed, whose last lines are shown. A finished folder is not
@@ -103,7 +103,7 @@ def write_dicom(folder: Path, side: int) -> None:
 
 
 def write_slide(folder: Path, side: int) -> None:
-    """A tiled TIFF of ``side`` pixels, and a pyramid of a quarter of it."""
+    """A tiled TIFF of ``side`` pixels, and two pyramids of a quarter of it."""
     rng = np.random.default_rng(4)
     samples = [texture(rng, TILE, TILE) for _ in range(40)]
 
@@ -121,11 +121,12 @@ def write_slide(folder: Path, side: int) -> None:
         **options,
     )
     small = max(TILE * 2, side // 4)
-    with tifffile.TiffWriter(folder / 'pyramid.tif', bigtiff=True) as writer:
-        base = texture(rng, small, small)
-        writer.write(base, subifds=2, **options)
-        for level in (2, 4):
-            writer.write(base[::level, ::level], subfiletype=1, **options)
+    for name in ('pyramid', 'second'):
+        with tifffile.TiffWriter(folder / f'{name}.tif', bigtiff=True) as writer:
+            base = texture(rng, small, small)
+            writer.write(base, subifds=2, **options)
+            for level in (2, 4):
+                writer.write(base[::level, ::level], subfiletype=1, **options)
 
 
 def write_classes(folder: Path, side: int) -> None:
