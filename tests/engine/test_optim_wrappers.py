@@ -15,6 +15,7 @@ from mae_plugin.engine.runner import build_runner
 from mae_plugin.registry import OPTIM_WRAPPERS
 
 
+@OPTIM_WRAPPERS.register_module()
 class StrictOptimWrapper(MMEngineOptimWrapper):
     """Someone's own, which skips nothing."""
 
