@@ -90,6 +90,7 @@ def assert_pretrained(backbone, mae):
         assert torch.equal(backbone.state_dict()[name], theirs[name])
 
 
+@pytest.mark.slow
 def test_twelve_bands_in_mmseg(bands, tmp_path):
     mae = pretrained('mae_vit-b-p8_12band.py', tmp_path / 'mae.pth', 32)
     cfg = upernet(bands, tmp_path / 'mae.pth')
@@ -148,6 +149,7 @@ def mask_rcnn(data_root):
     return cfg
 
 
+@pytest.mark.slow
 def test_grey_of_sixteen_bits_in_mmdet(grey_coco, tmp_path):
     mae = pretrained('mae_vit-b-p16_grey-160x96.py', tmp_path / 'mae.pth', (80, 48))
     cfg = mask_rcnn(grey_coco)
@@ -180,6 +182,7 @@ def test_grey_of_sixteen_bits_in_mmdet(grey_coco, tmp_path):
             )
 
 
+@pytest.mark.slow
 def test_predictions_on_bands_are_drawn(bands, tmp_path):
     """Bands 3, 2 and 1 shine through the classes as red, green and blue."""
     cfg = upernet(bands)
@@ -201,6 +204,7 @@ def test_predictions_on_bands_are_drawn(bands, tmp_path):
         assert shown.max(axis=1).min() > 0.1
 
 
+@pytest.mark.slow
 def test_detections_are_drawn_too(grey_coco, tmp_path):
     cfg = mask_rcnn(grey_coco)
     cfg.default_hooks.visualization = dict(

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from mmengine.config import Config
 from torch.utils.data import DataLoader
@@ -34,6 +35,7 @@ def test_the_readmes_commands_name_what_exists():
     assert set(re.findall(r'mae_classes/epoch_(\d+)', text)) == {str(epochs)}
 
 
+@pytest.mark.slow
 def test_the_metafile_names_what_is_trained_on_a_public_set():
     meta = yaml.safe_load((FOLDER / 'metafile.yml').read_text())
     listed = {ROOT / model['Config'] for model in meta['Models']}
@@ -68,6 +70,7 @@ def test_the_number_of_classes_follows_the_folders(tmp_path):
     assert classes('robustness_vit-b_imagenet-a') == (1000, 1000)
 
 
+@pytest.mark.slow
 def test_epochs_are_the_official_ones():
     """The official code leaves a short last batch out: 1251 iterations of 1024, 312 of 4096."""
     found = {}

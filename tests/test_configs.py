@@ -73,6 +73,7 @@ def datasets(cfg):
             yield dataset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_config_builds(path, scope):
     cfg = load(path)

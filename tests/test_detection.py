@@ -37,6 +37,7 @@ def batch(cfg, loader):
     return pseudo_collate([dataset[index] for index in range(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
     [
@@ -70,6 +71,7 @@ def test_one_training_and_one_test_step(name, coco):
         assert (boxes <= torch.tensor([128, 96, 128, 96]) + 1e-3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('name', [VITDET, FPN])
 @torch.no_grad()
@@ -164,6 +166,7 @@ def fitted_detector():
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('enlarged', [1, 2])
 @pytest.mark.parametrize('size', SIZES)
 def test_rectangles_are_found_where_they_are(fitted_detector, size, enlarged):

@@ -29,6 +29,7 @@ def load(name: str, *options: str) -> Config:
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'option, size, channels, patch_size',
     [

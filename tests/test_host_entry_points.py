@@ -84,6 +84,7 @@ def test_mmseg_builds_our_segmentors(name):
     assert type(model.backbone).__module__.startswith('mae_plugin.models')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DETECTION)
 def test_mmdets_inferencer_takes_our_configs(name):
     with torch.device('meta'):

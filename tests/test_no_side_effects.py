@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parents[1] / 'mae_plugin'
 MODULES = sorted(
     '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts).removesuffix('.__init__')
@@ -94,10 +96,12 @@ def run(code: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_building_every_model_changes_nothing_outside():
     run(BUILD_ALL)
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_posix():
     run(IMPORT_ALL, *MODULES)
 

@@ -220,6 +220,7 @@ TRIALS = {
 BLOCKS = [(page, block) for page in PAGES for block in blocks(page, 'python')]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')  # of torch's: the exporter's age
 @pytest.mark.parametrize('page, block', BLOCKS, ids=[f'{p}-{b.split()[0]}' for p, b in BLOCKS])
 def test_every_block_of_python(page, block, run, tmp_path, monkeypatch):

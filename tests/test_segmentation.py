@@ -60,6 +60,7 @@ def batch(cfg, loader):
     return pseudo_collate([dataset[index] for index in range(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [UPERNET, LINEAR, LINEAR_DINOV2])
 def test_one_training_and_one_test_step(name, ade):
     cfg = config(name, ade)
@@ -162,6 +163,7 @@ def test_any_size_is_segmented(colour_model, size, mode):
         assert accuracy > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', ['vit-b', 'vit-l'])
 def test_multi_scale_is_multi_scale(size, ade):
     """Six scales, each mirrored; mmseg's own -ms config tests one."""

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_is_read_as_it_was_written(path):
     cfg = Config.fromfile(path)

@@ -44,6 +44,7 @@ def detectron2_rule(module, name, leaf, size):
     return 1e-4 * rate ** (blocks + 1 - layer), 0.0 if spared else 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('head', HEADS)
 def test_learning_rates_and_decay(head, size):
@@ -75,6 +76,7 @@ def test_learning_rates_and_decay(head, size):
     assert checked == len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('head', HEADS)
 def test_warm_up_and_decays(head, size):

@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gradio
-
 from mae_plugin.cli.visualize import MASKINGS
 from mae_plugin.errors import UserError, user_words
 from mae_plugin.visualization.explorer import Explorer
@@ -14,12 +12,14 @@ from mae_plugin.visualization.visitor import BY_HAND, Visitor
 HINT = 'Click on a patch to hide it or show it again.'
 
 
-def make_page(explorers: Sequence[Explorer]) -> gradio.Blocks:
+def make_page(explorers: Sequence[Explorer]) -> Any:
     """The page for one checkpoint or several.
 
     The first one sets the size of the image and the grid of patches that are hidden; the others
     see the same file at the size of their own pretraining.
     """
+    import gradio
+
     visitor = Visitor(explorers, MASKINGS)
 
     # gradio hands over the click by the annotation of an argument.
@@ -80,6 +80,7 @@ def make_page(explorers: Sequence[Explorer]) -> gradio.Blocks:
 
 def told(call: Callable) -> Callable:
     """Show what a user can mend as a message on the page."""
+    import gradio
 
     def wrapped(*args: Any) -> Any:
         try:

@@ -136,6 +136,7 @@ with local_copy(f'{address}/missing.pth'):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once(site, tmp_path):
     """And both end where there is nothing to fetch, instead of one waiting for the other."""
     address, folder, asked = site

@@ -70,6 +70,7 @@ def test_mae(kind):
     same(models['MAE'], MAE(vit, decoder, head, RandomMasking()))
 
 
+@pytest.mark.slow
 def test_inspecting_imports_no_models():
     """mmengine.model alone takes longer to import than torch."""
     code = (

@@ -112,6 +112,7 @@ def mmpretrain_file(path, kind, arch, **kwargs):
     return save(dict(state_dict=state, meta=meta) | kwargs, path), backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'arch', 'heads'),
     [
@@ -131,6 +132,7 @@ def test_names_of_mmpretrain_mean_what_they_mean_there(kind, arch, heads, tmp_pa
             load_pretrained(ViT('small', SIZE), file)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_mmpretrains_384_wide_vit_without_a_config_may_have_6_heads_or_12(tmp_path, logged):
     file, theirs = mmpretrain_file(tmp_path / 'f.pth', 'MoCoV3ViT', 'mocov3-small', meta={})
@@ -172,6 +174,7 @@ def moco_v3_linear_probe(model):
     return dict(state_dict=state, arch='vit_small', best_acc1=73.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', [moco_v3, moco_v3_without_its_name, moco_v3_linear_probe])
 @torch.no_grad()
 def test_moco_v3_small_has_12_heads(layout, tmp_path):
@@ -199,6 +202,7 @@ def mae_lite(model):
     return dict(model=model.state_dict(), args=dict(model='mae_vit_small_patch16'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', [dino, timms_own_script, deit, mae_lite])
 def test_small_of_the_others_has_6_heads(layout, tmp_path):
     file = save(layout(small_timm(6)), tmp_path / 'f.pth')

@@ -101,6 +101,7 @@ def test_pretraining_needs_no_operators():
     assert diagnose(Facts(versions, NO_OPERATORS)) == []
 
 
+@pytest.mark.slow
 def test_here(monkeypatch, capsys):
     monkeypatch.setattr(doctor, '_TRIED', {'torch': 'import torch', 'mmcv': 'import no_such'})
     facts = doctor.gather()

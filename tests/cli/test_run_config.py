@@ -124,6 +124,7 @@ def raise_missing_file():
     return open_listed[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('run', [lambda call: call(), from_worker], ids=['here', 'in a worker'])
 @pytest.mark.parametrize(
     'call, begins, part',
@@ -157,6 +158,7 @@ def test_images_of_different_sizes_are_told_in_one_line_from_a_worker(capsys):
     assert line.startswith('error: 1.jpg gives (3, 9, 8)') and line.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_errors_of_others_pass():
     with pytest.raises(RuntimeError, match='theirs'), user_errors():
         raise RuntimeError('theirs')

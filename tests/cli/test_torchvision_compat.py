@@ -52,6 +52,7 @@ def mismatched(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_mismatched_torchvision_breaks_without_help(mismatched: Path) -> None:
     done = run('import torchvision', mismatched)
     assert done.returncode != 0
@@ -59,6 +60,7 @@ def test_a_mismatched_torchvision_breaks_without_help(mismatched: Path) -> None:
     assert 'torchvision::nms' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_mismatched_torchvision_is_mended_once(mismatched: Path) -> None:
     done = run(
         'from mae_plugin.cli.torchvision_compat import keep_torchvision_importable as keep\n'
@@ -82,6 +84,7 @@ def test_without_torchvision_not_even_torch_is_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_matching_torchvision_is_left_alone(tmp_path: Path) -> None:
     package = tmp_path / 'torchvision'
     package.mkdir()
@@ -97,6 +100,7 @@ def test_a_matching_torchvision_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_mmengine_reports_this_environment() -> None:
     """With whatever torchvision is installed here (``make test`` installs a mismatched one)."""
     done = run(

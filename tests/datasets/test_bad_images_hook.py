@@ -68,6 +68,7 @@ def run(tmp_path, max_share: float) -> str:
     return next((tmp_path / 'work').glob('*/*.log')).read_text()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_lists_them(tmp_path):
     log = run(tmp_path, 0.9)
     lines = (tmp_path / 'work/bad_images.txt').read_text().splitlines()
@@ -79,6 +80,7 @@ def test_a_run_goes_on_and_lists_them(tmp_path):
     assert str(tmp_path / 'work/bad_images.txt') in log and 'in this process' not in log
 
 
+@pytest.mark.slow
 def test_a_run_ends_above_the_share(tmp_path):
     with pytest.raises(TooManyBadImages, match=r'work/bad_images\.txt lists .*share 0\.1 '):
         run(tmp_path, 0.1)

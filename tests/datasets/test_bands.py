@@ -51,6 +51,7 @@ def test_npy_from_disk_is_mapped_not_read(tmp_path):
     assert isinstance(base, np.memmap)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize('planar', ['contig', 'separate', 'pages'])
 @pytest.mark.parametrize('count', [2, 3, 4, 12])

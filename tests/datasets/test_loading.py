@@ -64,6 +64,7 @@ def test_samples_do_not_depend_on_the_workers(tmp_path):
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 def test_spawned_workers(tmp_path):
     write_photos(tmp_path, 4)
     dataset = make(tmp_path)

@@ -174,6 +174,7 @@ def test_unwritable_cache_is_done_without(tmp_path):
     assert len(list_folder(str(root), ('.jpg',), tmp_path / 'file' / 'index.npz').files) == 1
 
 
+@pytest.mark.slow
 def test_a_million_paths_are_small_and_shared():
     script = """
 import os, resource, sys

@@ -56,6 +56,7 @@ def test_missing_values_have_no_say(tmp_path, dtype, mark, tagged):
     assert {image.fill for image in sums} == {'' if tagged else mark}
 
 
+@pytest.mark.slow
 def test_a_large_image_is_sampled_or_read_in_blocks(tmp_path):
     path = str(tmp_path / 'a.tif')
     pixels = np.tile(np.asarray(photo(512, 512)), (5, 5, 1))

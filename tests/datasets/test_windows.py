@@ -259,6 +259,7 @@ print(peak() - before, peak())
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_window(tmp_path):
     """A tiled TIFF of 20,000 x 20,000, 1.2 GB of pixels: a worker stays below 400 MB."""
     path = str(tmp_path / 'large.tif')

@@ -156,6 +156,7 @@ def test_a_step_is_given_up_before_the_memory_is_gone():
     assert 2 <= len(calls) <= 5
 
 
+@pytest.mark.slow
 def test_an_accelerator_that_is_full_is_told_by_the_error_class():
     def step(size):
         if size > 20:
@@ -172,6 +173,7 @@ def test_an_accelerator_that_is_full_is_told_by_the_error_class():
         meter.measure(other, 1)
 
 
+@pytest.mark.slow
 def test_a_margin_of_the_free_memory_is_kept(monkeypatch):
     """100 of 1000 are another process's; steps take 10 an image, and 810 may be taken."""
     peak = 0

@@ -35,6 +35,7 @@ def probe(rank, world, port, case, queue):
         queue.put((rank, None, str(error)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'case, size, words', [('slow', 1, 'more take'), ('full', None, 'not even')]
 )
@@ -108,6 +109,7 @@ def test_a_step_that_fails_leaves_the_config_s_batch_and_its_error_to_the_run(fi
     assert found == (6, 'it could not be tried') and tried == [1]
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_search_is_the_run_s(find):
     """The C library keeps what is freed, and the run's tensors would not fit between the rests."""
     keep_freed_memory()

@@ -81,6 +81,7 @@ def test_settings_of_the_optimizer_take_effect(tmp_path):
     assert 'Without effect' not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('schedule', [[WARM_UP, dict(COSINE, begin=1)], [STEPS]])
 def test_another_rate_goes_on_at_its_point_of_the_schedule(tmp_path, schedule):
     """As in a run that had it from the beginning."""
@@ -94,6 +95,7 @@ def test_another_rate_goes_on_at_its_point_of_the_schedule(tmp_path, schedule):
     assert found == pytest.approx({step: expected[step] for step in found})
 
 
+@pytest.mark.slow
 def test_arguments_of_a_schedule_take_effect_from_here_on(tmp_path):
     config = tiny_config(tmp_path, param_scheduler=[dict(STEPS)])
     run(config, 'gamma')
@@ -165,6 +167,7 @@ def test_settings_of_the_model_that_are_in_no_state_take_effect(tmp_path, photos
     assert line.endswith('In effect from here on: model.masking.mask_ratio: 0.75 -> 0.5')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seeds', [(5, 6), (None, None)], ids=['changed', 'drawn'])
 def test_the_seed_is_the_one_that_the_run_began_with(tmp_path, seeds):
     config = tiny_config(tmp_path / 'whole', log_level='INFO', randomness=dict(seed=seeds[0]))
@@ -178,6 +181,7 @@ def test_the_seed_is_the_one_that_the_run_began_with(tmp_path, seeds):
     assert len(lines) == (seeds[1] is not None)
 
 
+@pytest.mark.slow
 def test_nothing_changed_is_not_told(tmp_path):
     config = tiny_config(tmp_path, log_level='INFO')
     run(config, 'same')
@@ -195,6 +199,7 @@ def changed(config, place, value):
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'place, value, message',
     [

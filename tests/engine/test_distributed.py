@@ -73,6 +73,7 @@ def two_processes(tmp_path_factory, photos):
     return work_dir
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path, photos, two_processes):
     run(mae_config(tmp_path, photos, batch_size=8))
     one = safe_load(tmp_path / 'epoch_5.pth')
@@ -81,6 +82,7 @@ def test_two_processes_equal_one(tmp_path, photos, two_processes):
     assert largest_difference(one['state_dict'], two['state_dict']) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     compat.TORCH < (2, 4), reason='before torch 2.4 FSDPStrategy says that it needs it'
 )
@@ -109,7 +111,9 @@ def test_fsdp_equals_ddp_resumes_and_gathers(tmp_path, photos, two_processes, sh
     expected = safe_load(two_processes / 'epoch_5.pth')
     assert largest_difference(gathered['state_dict'], expected['state_dict']) < 1e-4
     logged = log_lines(tmp_path / 'run')
-    for step, line in log_lines(two_processes).items():
+    trained = {step: line for step, line in log_lines(two_processes).items() if step > 0}
+    assert len(trained) > 1
+    for step, line in trained.items():
         assert logged[step]['loss'] == pytest.approx(line['loss'], rel=1e-4)
     drawn = pictures(two_processes)
     assert list(drawn) == [f'reconstruction_{step}.png' for step in (10, 20, 25)]
@@ -130,6 +134,7 @@ def test_fsdp_equals_ddp_resumes_and_gathers(tmp_path, photos, two_processes, sh
     assert torch.equal(loaded, gathered['state_dict']['backbone.blocks.1.mlp.fc1.weight'])
 
 
+@pytest.mark.slow
 def test_a_nan_on_one_process_is_skipped_by_both(tmp_path):
     config = tiny_config(tmp_path, epochs=5)
     config['model'].update(poison={3: 'loss', 6: 'grad'}, poison_rank=1)
@@ -146,6 +151,7 @@ def test_a_nan_on_one_process_is_skipped_by_both(tmp_path):
         assert [line.split('\t')[0] for line in lines] == ['iteration 4', 'iteration 7']
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_and_each_gets_its_random_state_back(tmp_path):
     def config(name):
         made = tiny_config(tmp_path / name, epochs=4)
@@ -171,6 +177,7 @@ def test_a_signal_to_one_process_ends_all_and_each_gets_its_random_state_back(tm
         assert torch.equal(weight, final[1]['state_dict'][name])
 
 
+@pytest.mark.slow
 def test_all_processes_resume_from_what_rank_0_found(tmp_path):
     """Rank 1's disk does not show the newest checkpoint yet."""
     config = tiny_config(tmp_path / 'disk-{rank}', epochs=2)
@@ -189,6 +196,7 @@ def test_all_processes_resume_from_what_rank_0_found(tmp_path):
 IN_TABLE = pytest.mark.skipif('FAULT_KILLS' not in os.environ, reason='tools/dev/fault_table.py')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('lost', [1, pytest.param(0, marks=IN_TABLE)])
 def test_a_lost_machine_comes_back_and_the_run_ends_right(tmp_path, photos, two_processes, lost):
     """Without machine 0, where they meet, the other ends too: its scheduler starts both again."""

@@ -58,6 +58,7 @@ def curated(folder, photos):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part', [teaching, curated])
 def test_stopped_and_resumed_equals_uninterrupted(part, tmp_path, photos):
     change = part(tmp_path, photos)

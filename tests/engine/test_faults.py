@@ -43,6 +43,7 @@ def assert_same_run(one, other):
     assert log_lines(one) == log_lines(other)
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_times(tmp_path, photos, record_property):
     epochs = 2 + 2 * KILLS  # no kill comes after the end
     changes = dict(batch_size=8, epochs=epochs)
@@ -77,6 +78,7 @@ def test_sigkill_at_random_times(tmp_path, photos, record_property):
     record_property('evidence', f'{KILLS} kills, at iterations {killed_at} of {5 * epochs}')
 
 
+@pytest.mark.slow
 def test_sigkill_while_a_checkpoint_is_written(tmp_path, record_property):
     def config(name):
         made = tiny_config(tmp_path / name, epochs=1)
@@ -104,6 +106,7 @@ def test_sigkill_while_a_checkpoint_is_written(tmp_path, record_property):
     record_property('evidence', f'{share}, attempt {attempts}; resumed from the one before')
 
 
+@pytest.mark.slow
 def test_sigterm(tmp_path, record_property):
     def config(name):
         made = tiny_config(tmp_path / name, epochs=4, workers=2)
@@ -125,6 +128,7 @@ def test_sigterm(tmp_path, record_property):
     record_property('evidence', f'status 143, checkpoint of iteration {saved} of 20')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('host', ['mmdet', 'mmseg', 'mmpretrain'])
 def test_sigterm_in_a_hosts_run_of_iterations(tmp_path, host, record_property):
     """With the hooks that detection, segmentation and classification runs get."""
@@ -155,6 +159,7 @@ def test_sigterm_in_a_hosts_run_of_iterations(tmp_path, host, record_property):
     record_property('evidence', f'{host}: checkpoint of iteration {saved} of 20')
 
 
+@pytest.mark.slow
 def test_truncated_newest_checkpoint(tmp_path, record_property):
     config = tiny_config(tmp_path / 'parts', epochs=2)
     config['default_hooks']['checkpoint'].update(interval=4, save_last=False)
@@ -183,6 +188,7 @@ def small_disk(tmp_path):
         subprocess.run(['umount', '-l', folder], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path, small_disk, record_property):
     work_dir = small_disk or tmp_path / 'limited'
     config = tiny_config(work_dir, epochs=2)

@@ -50,6 +50,7 @@ def train_by_hand(skipped, accumulate=1, iterations=10):
     return model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['loss', 'constant', 'grad'])
 def test_a_non_finite_step_is_skipped_and_told(tmp_path, kind, capsys):
     runner = build_runner(guarded(tmp_path, {3: kind, 7: kind, 8: kind}), f'nan-{kind}')
@@ -119,6 +120,7 @@ def status_of(runner):
     return left.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_leaves_with_its_status_and_goes_on_exactly(tmp_path, number):
     name = f'signal-{number}'
@@ -200,6 +202,7 @@ def faulty(tmp_path, name, **changes):
     return config, faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fault', ['kill', 'hang'])
 def test_a_lost_worker_is_replaced_and_changes_nothing(tmp_path, fault, capsys):
     whole = build_runner(tiny_config(tmp_path / 'whole'), f'{fault}-whole')

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
 from broken_images import write_broken_images
 
 
+@pytest.mark.slow
 def test_broken_images_among_good_ones(tmp_path, photos, record_property):
     mixed = tmp_path / 'mixed'
     broken = write_broken_images(mixed)
@@ -53,6 +54,7 @@ def peak_of(work):
     return added
 
 
+@pytest.mark.slow
 def test_a_header_of_50000_by_50000_pixels_costs_no_memory(tmp_path, record_property):
     bomb = write_broken_images(tmp_path / 'all')['bomb_png']
     (tmp_path / 'alone').mkdir()
@@ -72,6 +74,7 @@ def test_a_header_of_50000_by_50000_pixels_costs_no_memory(tmp_path, record_prop
     record_property('evidence', f'refused; {added:.0f} MiB at most, of the 7,153 it claims to be')
 
 
+@pytest.mark.slow
 def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
     copied = tmp_path / 'photos'
     shutil.copytree(photos, copied)
@@ -90,6 +93,7 @@ def test_a_file_deleted_during_the_run(tmp_path, photos, record_property):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_list_together_and_count_each_for_itself(tmp_path, photos):
     copied = tmp_path / 'photos'
     shutil.copytree(photos, copied)

@@ -29,6 +29,7 @@ def script(name, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_schedulers_see_that_a_run_was_asked_to_leave(tmp_path, photos):
     runs = {}
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,6 +62,7 @@ def test_wrong_arguments_are_told_and_have_status_2(name):
     assert f'tools/{name} CONFIG' in output
 
 
+@pytest.mark.slow
 def test_two_processes_test_as_one(tmp_path, photos):
     settings = mae_config(tmp_path / 'run', photos, batch_size=8, epochs=1)
     settings.update(

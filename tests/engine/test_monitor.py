@@ -134,6 +134,7 @@ NEEDS_2_4 = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['ddp', pytest.param('fsdp', marks=NEEDS_2_4)])
 def test_processes_score_what_one_does(folder, tmp_path, name):
     """Sharded, all of them take part; averaged, rank 0 does."""

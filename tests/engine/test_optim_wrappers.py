@@ -50,6 +50,7 @@ def skipped(tmp_path):
     return [int(line.split('\t')[0].removeprefix('iteration ')) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fused', [False, pytest.param(True, marks=NEEDS_2_4)])
 @pytest.mark.parametrize('kind', [OptimWrapper, BFloat16OptimWrapper, OwnOptimWrapper])
 def test_steps_are_left_out_and_counted(tmp_path, kind, fused):

@@ -44,6 +44,7 @@ def test_pictures_are_drawn_at_intervals_and_at_the_end(tmp_path):
     assert first.shape[0] == factor * (3 * 8 + 2 * 4)
 
 
+@pytest.mark.slow
 def test_drawing_changes_nothing_in_the_run(tmp_path):
     weights = []
     for name, hook in (('drawn', dict(interval=1)), ('undrawn', dict(interval=100))):
@@ -62,6 +63,7 @@ def test_images_of_a_dataset_of_their_own(tmp_path):
     assert picture.shape[0] == factor * (2 * 8 + 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['LazyVisualizer', 'mmengine.Visualizer'])
 def test_pictures_go_to_tensorboard_where_it_is_configured(tmp_path, kind):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -76,6 +76,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', CASES)
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, case, request):
     changes, stop = CASES[case]

@@ -34,6 +34,7 @@ def run(tmp_path, name, schedule, epochs=2, resume=None, **changes):
     return runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', SCHEDULES)
 @pytest.mark.parametrize('point', ['iter_7', 'iter_10'], ids=['inside', 'finished'])
 def test_another_length_is_refused(tmp_path, kind, point):
@@ -116,6 +117,7 @@ def rates(config, name):
     return hook.rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('epochs, warm_up', [(1, 1), (1, 40), (2, 40), (40, 40)])
 def test_advice_about_a_warm_up_that_outlasts_training_works(tmp_path, epochs, warm_up):
     schedule = warm(end=warm_up)

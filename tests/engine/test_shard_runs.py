@@ -58,6 +58,7 @@ class StopHook(Hook):
             raise StopError
 
 
+@pytest.mark.slow
 def test_a_run_from_fetched_shards_resumes_inside_an_epoch(tmp_path, packed, monkeypatch):
     monkeypatch.chdir(packed)  # mmengine's log of the config takes seconds over long paths
 

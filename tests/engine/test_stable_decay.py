@@ -30,6 +30,7 @@ def rates(work_dir):
     return [line['lr'] for _, line in sorted(log_lines(work_dir).items())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('by_iteration', [True, False])
 def test_the_rate_is_that_of_the_formula(tmp_path, by_iteration):
     run(tmp_path, f'formula-{by_iteration}', 8, wsd(3, by_iteration))
@@ -42,6 +43,7 @@ def test_the_rate_is_that_of_the_formula(tmp_path, by_iteration):
     assert rates(tmp_path) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_prolonged_twice_then_cooled_down(tmp_path):
     """From the end, from inside an epoch, and to the last loss as a run planned so."""
     planned = wsd(3)
@@ -69,6 +71,7 @@ def test_prolonged_twice_then_cooled_down(tmp_path):
     assert rates(work)[-1] == pytest.approx(1e-2)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_prolonged(tmp_path):
     run(tmp_path, 'base', 6, wsd(2))
     with pytest.raises(ValueError, match=r'is 1.6 epochs into its cool-down.* after epoch 4:'):

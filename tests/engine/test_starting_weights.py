@@ -44,6 +44,7 @@ def test_pretrained_replaces_the_configs_own(tmp_path):
         assert torch.equal(runner.model.backbone.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_pretrained_keeps_how_the_config_loads(tmp_path):
     """BEiT's relative positions are left out by an option of the config's own loading."""
     encoder = ViTBackbone(ARCH, img_size=32)

@@ -31,6 +31,7 @@ def shown_by_a_run(monkeypatch, capfd, folder, options=()):
     return (captured.out + captured.err).splitlines(), file.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', [(), ('runner_type=FlexibleRunner',)])
 def test_the_first_screen_of_a_run(monkeypatch, capfd, tmp_path, options):
     lines, file = shown_by_a_run(monkeypatch, capfd, tmp_path, options)

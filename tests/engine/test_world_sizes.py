@@ -39,6 +39,7 @@ def test_one_process_sees_each_image_once_a_pass(of_one_process):
     assert passes[0] != passes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('world', [2, 3])
 def test_several_processes_see_the_same_stream(tmp_path, of_one_process, world):
     seen = train(tmp_path, world)

@@ -75,6 +75,7 @@ def official_decay(name, ndim):
     return 0.0 if ndim == 1 or name.endswith(('pos_embed', 'cls_token')) else 0.05
 
 
+@pytest.mark.slow
 def test_optimizer_of_vit_b_is_the_official_recipes():
     cfg, model, optimizer = build('finetune_vit-b_mae_100e_in1k')
     assert optimizer.defaults['betas'] == (0.9, 0.999)

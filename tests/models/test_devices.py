@@ -108,6 +108,7 @@ def test_the_list_has_every_registered_part():
     assert covered(parts()) == registered()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('part', parts(), ids=lambda part: part.name)
 def test_tensors_stay_on_the_device_and_are_not_read(part, device):

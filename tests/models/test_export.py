@@ -45,6 +45,7 @@ def images(size, batch=2):
     return torch.randn(batch, 3, *size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('kind', ['plain', 'windowed'])
 def test_compiled_for_sizes_that_it_has_not_seen(kind, training):
@@ -78,6 +79,7 @@ class Windows(nn.Module):
         return window_unpartition(self.linear(windows) * windows.mean(1, True), 3, grid)
 
 
+@pytest.mark.slow
 def test_windows_compile_ahead_of_time_with_their_gradients():
     torch._dynamo.reset()
     torch.manual_seed(0)
@@ -91,6 +93,7 @@ def test_windows_compile_ahead_of_time_with_their_gradients():
         torch.testing.assert_close(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS)
 def test_exported_program_takes_any_batch_height_and_width(kind):
     model = backbone(kind).eval()

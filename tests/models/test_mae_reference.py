@@ -126,6 +126,7 @@ def assert_same_predictions(model: MAE, images: Tensor, expected: Tensor) -> Non
     torch.testing.assert_close(predictions, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'size, img_size, patch_size, norm_pix',
     [(TINY, 40, 8, True), (TINY, 40, 8, False), (BASE, 224, 16, True)],
@@ -190,6 +191,7 @@ def mmpretrains_mae(size, img_size, patch_size, kind='MAE', **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'size, img_size, patch_size', [(TINY, 40, 8), (BASE, 224, 16)], ids=['tiny', 'base']
 )

@@ -192,6 +192,7 @@ def samples(keys):
     return [BaseDataElement(metainfo=dict(sample_key=key)) for key in keys]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('target', ['PixelTarget', 'PCATarget'])
 @pytest.mark.parametrize('masking', KINDS)
 @pytest.mark.parametrize('cross', [False, True])
@@ -219,6 +220,7 @@ def test_step_never_waits_for_the_device(masking, target, cross):
     assert all(kwargs.get('non_blocking') for kwargs in copies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cross, autocast', [(False, False), (True, True)])
 def test_compiles_to_one_graph_once(cross, autocast):
     if compat.TORCH < (2, 4):

@@ -84,6 +84,7 @@ def test_a_block_named_twice_gives_two_maps():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(224, 224), (96, 160)])
 def test_vit_b_equals_mmpretrain(size):
     model = backbone('base', out_indices=(3, 5, 7, 11))

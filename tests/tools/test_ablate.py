@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', ROWS, ids=lambda path: path.stem)
 def test_every_row_shrinks_to_a_model_that_builds(path):
     cfg = Config.fromfile(str(path))
@@ -158,6 +159,7 @@ def test_wrong_tables_and_folders_are_named(tmp_path, capsys):
         ablate.load_tables(args)
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_goes_on_and_repeats_no_finished_run(folder, tmp_path):
     out = tmp_path / 'out'
     command = [sys.executable, str(ROOT / 'tools/ablate.py'), 'loss', '--rows', 'loss-on-masked']
@@ -185,6 +187,7 @@ def test_an_interrupted_table_goes_on_and_repeats_no_finished_run(folder, tmp_pa
     assert third.stdout.startswith('2 runs, 2 of them finished before')
 
 
+@pytest.mark.slow
 def test_a_table_of_ones_own_with_parts_of_ones_own(folder, tmp_path):
     (tmp_path / 'own_parts.py').write_text(
         'import torch\n'

@@ -155,6 +155,7 @@ def test_official_peer_computes_our_loss(monkeypatch):
     torch.testing.assert_close(model.loss(images)['loss'], peer(images), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_train_compares_all_that_are_installed(tmp_path):
     size = ['--arch', 'tiny', '--img-size', '32', '--batch-size', '1', '--decoder-depth', '1']
     main(['train', *size, '--decoder', 'cross', '--rounds', '1', '--out', str(tmp_path)])
@@ -170,6 +171,7 @@ def test_train_compares_all_that_are_installed(tmp_path):
         assert ours[memory] < row[memory]
 
 
+@pytest.mark.slow
 def test_a_cluster_on_paper(tmp_path):
     sizes = ['--gpus', '8', '512', '--network-gbs', '400', '--out', str(tmp_path)]
     main(['cluster', *sizes, '--tflops', '100', '--inside-gbs', '200'])
@@ -194,6 +196,7 @@ def test_a_cluster_on_paper(tmp_path):
     assert (small['bound by'], large['bound by']) == ('computation', 'network')
 
 
+@pytest.mark.slow
 def test_scaling_reports_growth():
     parser = ArgumentParser()
     add_arguments(parser)

@@ -71,6 +71,7 @@ def expected(root, names):
     return tokens[:, 1:].mean(dim=1).numpy(), tokens[:, 0].numpy()
 
 
+@pytest.mark.slow
 def test_the_table_holds_what_the_model_gives(root, tmp_path, embed):
     told = embed('f.npz', '--pool', 'cls', 'avg', '--batch-size', 3)
     assert '10 images, cls, avg' in told and 'cut.png' in told

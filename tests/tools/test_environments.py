@@ -27,6 +27,7 @@ def test_an_environment_that_was_not_run_says_so():
     assert '| not run |' in row and '2.14.1' in row
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_configs_tools_and_index(tmp_path):
     source = tmp_path / 'source'
     source.mkdir()

@@ -183,6 +183,7 @@ def test_dry_run_of_learning(tmp_path):
     assert all(0 <= row['kNN'] <= 100 and row['images'] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_failure_is_a_row_and_not_the_end(tmp_path):
     context = Context(Record(tmp_path / 'r.json'), tmp_path, 'cpu', dry=True, seconds=10)
 
@@ -242,6 +243,7 @@ def test_dry_run_of_the_input_path_by_the_command(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so(tmp_path):
     done = subprocess.run(
         [sys.executable, 'tools/dev/gpu_check.py', '--out', str(tmp_path / 'out')],

@@ -103,6 +103,7 @@ def write_data(root: Path) -> None:
         path.write_text(json.dumps(content), encoding='utf-8')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'host, task, metric',
     [('mmdet', MASK_RCNN, 'bbox_mAP'), ('mmseg', UPERNET, 'mIoU')],

@@ -44,6 +44,7 @@ def write_photos(folder: Path) -> None:
     (folder / 'b' / 'cut.jpg').write_bytes((folder / 'b' / '01.jpg').read_bytes()[:900])
 
 
+@pytest.mark.slow
 def test_photos_from_folder_to_first_steps(tmp_path, capsys):
     write_photos(tmp_path / 'photos')
     write_data_report([str(tmp_path / 'photos')], str(tmp_path / 'out'), workers=1)
@@ -100,6 +101,7 @@ def test_bands_with_missing_values(tmp_path, capsys):
     assert 'all pixels' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_large_images_are_shown_in_windows(tmp_path):
     (tmp_path / 'slides').mkdir()
     tiles = (np.full((256, 256), n % 200, np.uint16) for n in range(100))
@@ -229,6 +231,7 @@ def test_a_list_file(tmp_path, capsys):
         write_data_report([str(tmp_path / 'wrong.txt')], str(tmp_path / 'out'), workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form', ['folder', 'pattern', 'beside a folder'])
 def test_shards(tmp_path, capsys, monkeypatch, form):
     monkeypatch.setattr(data_sources, 'UNPACKED', 10)

@@ -19,6 +19,8 @@ from playground_sources import CLASSES, HUES, MIXED, arguments, write_sources
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
+from mae_plugin.errors import UserError
+
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 import make_playground
@@ -248,5 +250,5 @@ def test_photographs_come_out_of_qt_resources(tmp_path):
 
 def test_without_debian_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(RuntimeError, match='--cutouts DIR --photos DIR'):
+    with pytest.raises(UserError, match='--cutouts DIR --photos DIR'):
         debian.fetch_package('mate-backgrounds', tmp_path / 'cache')

@@ -56,6 +56,7 @@ def predict(config, state, images):
         return model.eval()(images)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_has_no_frozen_weight_and_gives_what_the_merged_one_gives(monkeypatch, run):
     cfg = Config.fromfile(run / 'lora.py')
     stored = torch.load(run / 'run/iter_2.pth', weights_only=False)['state_dict']
@@ -72,6 +73,7 @@ def test_the_checkpoint_has_no_frozen_weight_and_gives_what_the_merged_one_gives
     torch.testing.assert_close(predict(plain, merged['state_dict'], images), wanted)
 
 
+@pytest.mark.slow
 def test_it_is_tested_and_resumed(monkeypatch, run, capsys):
     run_tool(
         monkeypatch, 'test', run / 'lora.py', run / 'run/iter_2.pth', '--work-dir', run / 'test',

@@ -54,6 +54,7 @@ def expected_losses(run):
     return losses
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_each_image_alone(run, score, capsys):
     found = score()
     expected = expected_losses(run)
@@ -95,6 +96,7 @@ def test_several_folders_and_shards(run, score, tmp_path, monkeypatch):
     assert np.isfinite(shards.scores).all()
 
 
+@pytest.mark.slow
 def test_training_takes_them(run, score, tmp_path, monkeypatch):
     score()
     options = dict(type='mae_plugin.CuratedSampler', scores=tmp_path / 'losses.npz', full=2.0)

@@ -17,6 +17,7 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp('six')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'kind, files, bad, first',
     [

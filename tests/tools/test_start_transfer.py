@@ -91,6 +91,7 @@ def shrink(cfg, dims=32):
     cfg.model.roi_head.mask_head.update(in_channels=dims, conv_out_channels=dims, num_convs=1)
 
 
+@pytest.mark.slow
 def test_a_detector_trains_and_is_tested_in_mmdet(root, tmp_path, capsys):
     cfg = write(root, tmp_path, 'mmdet', root / 'set/annotations/instances_train.json')
     assert cfg.classes == ['primary', 'secondary'] and cfg.image_size == (96, 96)
@@ -106,6 +107,7 @@ def test_a_detector_trains_and_is_tested_in_mmdet(root, tmp_path, capsys):
     assert (tmp_path / 'work/epoch_1.pth').is_file()
 
 
+@pytest.mark.slow
 def test_a_segmentor_trains_and_is_tested_in_mmseg(root, tmp_path):
     cfg = write(root, tmp_path, 'mmseg', root / 'set/semantic/train')
     assert cfg.classes == ['background', 'primary', 'secondary'] and cfg.crop_size == (96, 96)
@@ -157,6 +159,7 @@ def test_boxes_alone_make_a_detector_without_masks(root, tmp_path):
     assert not any(t.get('with_mask') for t in cfg.train_dataloader.dataset.pipeline)
 
 
+@pytest.mark.slow
 def test_bands_of_sixteen_bits_are_read_as_in_pretraining(tmp_path):
     shape = dict(img_size=(64, 64), patch_size=16)
     arch = dict(embed_dims=32, num_layers=4, num_heads=2)
@@ -211,6 +214,7 @@ def test_bands_of_sixteen_bits_are_read_as_in_pretraining(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'to, data, options, words',
     [

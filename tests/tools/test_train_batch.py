@@ -66,6 +66,7 @@ def line_of(out):
     return line
 
 
+@pytest.mark.slow
 def test_a_batch_that_fits_is_the_config_s(run, tmp_path):
     line = line_of(run(batch_size=4))
     assert 'Batch 4: it fits' in line and '--batch-size N' in line and ' cores, ' in line
@@ -73,18 +74,21 @@ def test_a_batch_that_fits_is_the_config_s(run, tmp_path):
     assert batch_of(tmp_path) == 4 and first_rate(tmp_path) == pytest.approx(4 / 4096)
 
 
+@pytest.mark.slow
 def test_no_larger_than_the_data(run, tmp_path):
     line = line_of(run(batch_size=512))
     assert 'Batch 12 (config: 512): there are 12 images' in line
     assert batch_of(tmp_path) == 12 and first_rate(tmp_path) == pytest.approx(12 / 4096)
 
 
+@pytest.mark.slow
 def test_a_step_takes_seconds(run, tmp_path, monkeypatch):
     monkeypatch.setattr('mae_plugin.engine.meters.CPU_SECONDS', 0.0)
     assert 'Batch 1 (config: 4): more take over 0 s' in line_of(run(batch_size=4))
     assert batch_of(tmp_path) == 1 and first_rate(tmp_path) == pytest.approx(1 / 4096)
 
 
+@pytest.mark.slow
 def test_nothing_fits(fails, monkeypatch):
     monkeypatch.setattr('mae_plugin.engine.batch_probe.available_memory', lambda: 30_000)
     line = fails(batch_size=4)
@@ -106,11 +110,13 @@ def test_cfg_options_are_left_to_the_config(run, tmp_path, monkeypatch):
     assert batch_of(tmp_path) == 6 and first_rate(tmp_path) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_follows_where_the_config_leaves_it_off(run, tmp_path):
     run(batch_size=4, extra='auto_scale_lr = dict(enable=False, base_batch_size=16)')
     assert first_rate(tmp_path) == pytest.approx(4 / 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('given, counts', [('3', 3), ('recipe', 4)])
 def test_accumulation_reaches_the_recipe(run, tmp_path, given, counts):
     line = line_of(
@@ -122,6 +128,7 @@ def test_accumulation_reaches_the_recipe(run, tmp_path, given, counts):
     assert first_rate(tmp_path) == pytest.approx(4 * counts / 16)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_batch(run, tmp_path, monkeypatch):
     """Without a word of the user's, on a machine that would now take more."""
     monkeypatch.setattr('mae_plugin.engine.meters.CPU_SECONDS', 0.0)
@@ -134,6 +141,7 @@ def test_a_resumed_run_keeps_its_batch(run, tmp_path, monkeypatch):
     assert checkpoint(tmp_path, 2)['meta']['iter'] == 24
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_accumulation(run, fails, tmp_path):
     run('--batch-size', '2', '--accumulate', '3', batch_size=4)
     (tmp_path / 'run' / 'epoch_2.pth').unlink()
@@ -144,6 +152,7 @@ def test_a_resumed_run_keeps_its_accumulation(run, fails, tmp_path):
     assert stored['optim_wrapper']['accumulative_counts'] == 3
 
 
+@pytest.mark.slow
 def test_another_batch_than_the_resumed_run_s_is_refused(run, fails, tmp_path):
     run(batch_size=4)
     (tmp_path / 'run' / 'epoch_2.pth').unlink()
@@ -151,6 +160,7 @@ def test_another_batch_than_the_resumed_run_s_is_refused(run, fails, tmp_path):
     assert "'global_batch': 4" in line and "'global_batch': 2" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'args, options, parts',
     [
@@ -175,6 +185,7 @@ def test_batches_that_are_no_number(run, capsys, value):
     assert f"'{value}' is no whole number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_workers_and_more_than_cores(run, tmp_path):
     """torch refuses persistent workers where there are none; 99 would only take turns."""
     loader = 'train_dataloader.'
@@ -188,6 +199,7 @@ def test_no_workers_and_more_than_cores(run, tmp_path):
     assert stored['num_workers'] == 3
 
 
+@pytest.mark.slow
 def test_trying_leaves_no_trace(run, tmp_path):
     """The weights are those of a run in which nothing was tried."""
     run(batch_size=4)
@@ -197,6 +209,7 @@ def test_trying_leaves_no_trace(run, tmp_path):
         assert torch.equal(value, tried[name]), name
 
 
+@pytest.mark.slow
 def test_several_folders(monkeypatch, tmp_path, capsys):
     folders = [write_images(tmp_path / name, 4, seed=seed) for seed, name in enumerate('abc')]
     path = tiny_config(tmp_path / 'tiny.py', batch_size=4, extra=EXTRA)

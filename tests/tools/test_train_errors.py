@@ -115,6 +115,7 @@ def fails(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ERRORS)
 def test_bad_options(fails, data, case):
     options, parts = ERRORS[case]
@@ -134,6 +135,7 @@ def test_empty_folder(fails, tmp_path):
     assert 'empty' in line and 'no image' in line and '--data-root' in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 1])
 def test_images_of_other_channels(fails, data, workers):
     options = [f'train_dataloader.num_workers={workers}']
@@ -163,6 +165,7 @@ def test_auto_scale_lr_without_a_base(fails, data):
     assert '--auto-scale-lr' in line and 'base_batch_size' in line
 
 
+@pytest.mark.slow
 def test_resume_auto_with_nothing_there_starts(monkeypatch, data, tmp_path, recwarn):
     config = tiny_config(tmp_path / 'tiny.py')
     train(monkeypatch, config, data, tmp_path / 'run', '--resume')
@@ -236,6 +239,7 @@ def test_errors_of_testing_and_drawing(monkeypatch, capsys, tmp_path):
         assert stop.value.code == 2 and error.startswith('error: ') and part in error
 
 
+@pytest.mark.slow
 def test_errors_of_others_keep_their_traceback(monkeypatch, data, tmp_path):
     config = tiny_config(
         tmp_path / 'tiny.py', extra='custom_hooks = [dict(type="IterTimerHook", x=1)]'

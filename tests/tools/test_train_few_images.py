@@ -30,6 +30,7 @@ def classification(root):
     return 'finetune_classes.py', ['train_cfg.max_epochs=2']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task, batch', [(detection, 2), (segmentation, 2), (classification, 3)])
 def test_a_run_of_few_images(monkeypatch, capsys, tmp_path, task, batch):
     config, options = task(tmp_path / 'data')

@@ -16,6 +16,7 @@ def root(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('extra', ['', HOOKS], ids=['the hook of the config', 'no such hook'])
 def test_the_flags_reach_the_monitor(root, monkeypatch, extra):
     config = tiny_config(root / 'tiny.py', extra=extra)

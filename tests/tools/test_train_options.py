@@ -58,6 +58,7 @@ def test_float16_that_is_asked_for_needs_a_gpu(monkeypatch, capsys, tmp_path):
     assert line.startswith('error: --amp float16 needs a GPU') and '--amp float32' in line
 
 
+@pytest.mark.slow
 def test_float16_of_a_config_becomes_float32_on_a_cpu(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr('mae_plugin.engine.run_preparation.get_device', lambda: 'cpu')
     images = write_images(tmp_path / 'images', 2)
@@ -69,6 +70,7 @@ def test_float16_of_a_config_becomes_float32_on_a_cpu(monkeypatch, capsys, tmp_p
     assert "float16 needs a GPU, and the device here is 'cpu'" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_in_float32_instead(monkeypatch, tmp_path):
     images = write_images(tmp_path / 'images', 2)
     options = ['optim_wrapper.type=AmpOptimWrapper', 'optim_wrapper.dtype=float16']
@@ -79,6 +81,7 @@ def test_a_run_in_float32_instead(monkeypatch, tmp_path):
     assert (tmp_path / 'run' / 'epoch_1.pth').exists()
 
 
+@pytest.mark.slow
 def test_images_padded_to_whole_patches(monkeypatch, tmp_path):
     images = write_images(tmp_path / 'images', 2)
     config = tiny_config(tmp_path / 'tiny.py', img_size=(20, 16))
@@ -99,6 +102,7 @@ def test_images_padded_to_whole_patches(monkeypatch, tmp_path):
     assert json.loads(result.read_text())['reconstruction/loss'] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('args, warned', [([], False), (['--amp', 'bfloat16'], True)])
 def test_what_a_cpu_makes_of_precision_and_accumulation(
     monkeypatch, capsys, tmp_path, args, warned

@@ -45,6 +45,7 @@ def log_lines(work_dir):
     return lines
 
 
+@pytest.mark.slow
 def test_stopped_inside_an_epoch_and_resumed(tmp_path, monkeypatch):
     images = write_images(tmp_path / 'images', 7)
     config = tiny_config(tmp_path / 'tiny.py', extra=EXTRA)

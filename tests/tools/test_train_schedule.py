@@ -22,6 +22,7 @@ def rates(work_dir):
     return [rate for _, rate in sorted(found.items())]
 
 
+@pytest.mark.slow
 def test_a_run_without_end_is_prolonged_and_cooled_down(root, monkeypatch):
     place = root / 'tiny.py', root / 'images', root / 'run'
     train(monkeypatch, *place, '--schedule', 'wsd')

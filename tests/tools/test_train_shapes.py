@@ -15,6 +15,7 @@ from mae_plugin.evaluation.stored_model import model_of_checkpoint
 GAP = 4  # white pixels between panels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'img_size, channels, patch_size, ending',
     [
@@ -63,6 +64,7 @@ def read_picture(path):
     return np.asarray(Image.open(path)).astype(int)
 
 
+@pytest.mark.slow
 def test_pictures_and_held_out_loss_of_one_checkpoint(tmp_path, monkeypatch, capsys):
     root = tmp_path / 'data'
     write_images(root / 'train', 4)

@@ -66,6 +66,7 @@ def photo(run, height, width):
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
 
 
+@pytest.mark.slow
 def test_attention_of_a_run_at_another_size(run, draw):
     picture = draw('run/epoch_1.pth', '--show', 'attention', '--size', SIZE, '--heads')
     panels = 4  # original, mean and two heads

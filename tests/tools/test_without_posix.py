@@ -26,6 +26,7 @@ for name in ('fork', 'forkpty', 'getuid', 'pread', 'O_DIRECTORY', 'O_NOFOLLOW'):
 """
 
 
+@pytest.mark.slow
 def test_pretraining_on_such_a_system(tmp_path):
     (tmp_path / 'hide').mkdir()
     (tmp_path / 'hide/sitecustomize.py').write_text(HIDE)

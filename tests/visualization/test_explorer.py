@@ -46,6 +46,7 @@ def some_mask(grid):
     return hidden
 
 
+@pytest.mark.slow
 def test_the_patches_that_were_chosen_are_hidden_and_predicted(folder, run):
     image = run.load(str(folder / 'photo.png'))
     assert image.shape == (1, 3, 24, 16) and run.grid(image) == (6, 4)
@@ -67,6 +68,7 @@ def test_the_patches_that_were_chosen_are_hidden_and_predicted(folder, run):
     assert (reconstruction[pixels] == wanted[pixels]).all()
 
 
+@pytest.mark.slow
 def test_the_models_own_masking_comes_back(folder, run):
     before = run.mae.masking
     run.reconstruct(run.load(str(folder / 'photo.png')), GivenMask(some_mask((6, 4))))
@@ -95,6 +97,7 @@ def test_a_patch_is_most_like_itself_and_attends_as_its_query_says(folder):
     assert colours.shape == (24, 16, 3)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_opened_is_told(folder, run):
     text = folder / 'text.png'
     text.write_text('no picture')

@@ -43,6 +43,7 @@ def visitor(folder):
     return Visitor([run, encoder], MASKINGS)
 
 
+@pytest.mark.slow
 def test_slider_and_seed_choose_the_patches_and_a_click_turns_one_over(folder, visitor):
     path = str(folder / 'photo.png')
     opened, original, looks, colours = visitor.open(path)

@@ -2,6 +2,6 @@
 
 _base_ = '../default.py'
 
-ablation = dict(row='MAE', paper=dict())
+ablation = dict(row='plain MAE', paper=dict())
 
 model = dict(head=dict(target=dict(norm_pix=True)))
