@@ -128,7 +128,9 @@ def load_restricted_before_2_5(
     # torch.load would hand it to torch.jit.load.
     if is_archive and _is_script(path):
         raise pickle.UnpicklingError('a TorchScript archive')
-    plain: dict[str, Any] = {f'builtins.{kind.__name__}': kind for kind in (bytearray, complex, set)}
+    plain: dict[str, Any] = {
+        f'builtins.{kind.__name__}': kind for kind in (bytearray, complex, set)
+    }
     # On the list of newer torch alone: a schedule's milestones are a Counter.
     plain |= {'collections.Counter': Counter, 'torch.device': torch.device}
     plain |= {str(kind): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
