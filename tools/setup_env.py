@@ -121,7 +121,7 @@ FAST = (
             *('alembic', 'einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'mat4py'),
             *('mlflow-skinny', 'modelindex', 'sqlalchemy'),
             *('ninja', 'onnx', 'onnxruntime', 'packaging', 'prettytable', 'psutil'),
-            *('pycocotools', 'pydicom', 'pytest>=8'),
+            *('pyarrow', 'pycocotools', 'pydicom', 'pytest>=8'),
             *('pytest-xdist', 'regex', 'scikit-learn', 'scipy', 'setuptools>=77', 'shapely'),
             *('six', 'tensorboard', 'terminaltables', 'timm>=1', 'tqdm'),
             *('transformers>=4.53,<5', 'webdataset', 'wheel', 'zarr'),

@@ -126,7 +126,8 @@ def adopt_schedule(stored: dict[str, Any], scheduler: Any, changed: set[str]) ->
     """
     # By these the scheduler is another one. What `begin` and `end` come to is compared by whoever
     # restores it.
-    for key in changed - {'begin', 'end'}:
+    # Another type is told before what follows from it.
+    for key in sorted(changed - {'begin', 'end'}, key=lambda key: (key != 'type', key)):
         own, before = getattr(scheduler, key, None), stored.get(key)
         if key in ('type', 'param_name', 'by_epoch', 'T_max') or own is None or before is None:
             if own == before and own is not None:
