@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mae_plugin.checkpoint import LAYOUTS, export_checkpoint, read_checkpoint, write_export
+# The keys of `mae_plugin.checkpoint.LAYOUTS`, without torch, which help does not need.
+LAYOUTS = ('official', 'timm', 'huggingface', 'mmpretrain', 'mmseg', 'mmseg-mae')
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('file', metavar='FILE', help='.pth, .safetensors, .pkl or an address')
-    parser.add_argument('--to', required=True, choices=list(LAYOUTS), help='layout to write')
+    parser.add_argument('--to', required=True, choices=LAYOUTS, help='layout to write')
     parser.add_argument(
         '--part',
         default='encoder',
@@ -42,6 +43,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Read, translate, write."""
     args = parse_args()
+    from mae_plugin.checkpoint import export_checkpoint, read_checkpoint, write_export
+
     out = args.out or f'{Path(args.file).stem}_{args.to}.safetensors'
     try:
         content = read_checkpoint(args.file, args.trust)

@@ -9,9 +9,6 @@ Examples::
 import argparse
 import sys
 
-from mae_plugin.checkpoint import read_checkpoint
-from mae_plugin.checkpoint.describe import describe
-
 
 def parse_args() -> argparse.Namespace:
     """Command line."""
@@ -33,6 +30,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Describe each file; the exit status is 1 if one cannot be used."""
     args = parse_args()
+    from mae_plugin.checkpoint import read_checkpoint
+    from mae_plugin.checkpoint.describe import describe
+
     status = 0
     for file in args.files:
         try:

@@ -9,6 +9,8 @@ import pytest
 from mmengine.config import Config
 
 import mae_plugin
+from mae_plugin.checkpoint import LAYOUTS
+from mae_plugin.cli import export_checkpoint
 from mae_plugin.cli import main as command
 from mae_plugin.cli.completion import candidates
 from mae_plugin.cli.main import COMMANDS, help_page
@@ -44,6 +46,31 @@ def test_each_command_has_help_under_its_own_name(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, 'path', sys.path.copy())
     assert run(monkeypatch, name, '--help') == 0
     assert f'usage: mae-plugin {name}' in capsys.readouterr().out
+
+
+HELP_OF_ALL = """
+import sys
+from mae_plugin.cli.main import COMMANDS, main
+for name in COMMANDS:
+    sys.argv = ['mae-plugin', name, '--help']
+    try:
+        main()
+    except SystemExit:
+        pass
+    if 'torch' in sys.modules:
+        sys.exit(f'{name} --help imports torch')
+"""
+
+
+def test_no_commands_help_waits_for_torch():
+    done = subprocess.run(
+        [sys.executable, '-c', HELP_OF_ALL], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_the_layouts_of_exports_are_those_that_there_are():
+    assert tuple(LAYOUTS) == export_checkpoint.LAYOUTS
 
 
 def test_an_unknown_command_is_one_line(monkeypatch, capsys):
