@@ -14,31 +14,15 @@ Cost:  184,375 steps of 64 images; attention over 4096 patches in 12 blocks, rec
 Score: none published for Mask R-CNN.
 """
 
-_base_ = './mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = './mask-rcnn_vit-b_dinov3_lsj-100e_coco.py'
 
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type='mae_plugin.ViTBackbone',
         arch='dinov2-base',
         patch_size=16,  # strides 4 to 32; the projection is resized at loading
         img_size=592,  # keeps the table's 37x37 grid
-        final_norm=True,
-        drop_path_rate=0.1,
-        use_checkpoint=True,
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth',
+            checkpoint='https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth'
         ),
     ),
-)
-# Layer scales and tokens are not drawn to zero.
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            '.gamma_': dict(decay_mult=0.0),
-            '.cls_token': dict(decay_mult=0.0),
-            '.register_tokens': dict(decay_mult=0.0),
-        }
-    )
 )

@@ -12,29 +12,6 @@ Cost:  184,375 steps of 64 images; attention over 4096 patches in 12 blocks, rec
 Score: none published for Mask R-CNN.
 """
 
-_base_ = './mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = './mask-rcnn_vit-b_dinov3_lsj-100e_coco.py'
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mae_plugin.ViTBackbone',
-        arch='pixio-base',
-        final_norm=True,
-        drop_path_rate=0.1,
-        use_checkpoint=True,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='pixio-base',
-        ),
-    ),
-)
-# Layer scales and tokens are not drawn to zero.
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            '.gamma_': dict(decay_mult=0.0),
-            '.cls_token': dict(decay_mult=0.0),
-            '.register_tokens': dict(decay_mult=0.0),
-        }
-    )
-)
+model = dict(backbone=dict(arch='pixio-base', init_cfg=dict(checkpoint='pixio-base')))

@@ -9,18 +9,6 @@ Cost:  160,000 steps of 16 images, float16 (AMP is on).
 Score: none published for UperNet.
 """
 
-_base_ = './upernet_vit-b_mae_160k_ade20k-512x512.py'
+_base_ = './upernet_vit-b_dinov3_160k_ade20k-512x512.py'
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mae_plugin.ViTBackbone',
-        arch='pixio-base',
-        out_indices=(3, 5, 7, 11),
-        drop_path_rate=0.1,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='pixio-base',
-        ),
-    ),
-)
+model = dict(backbone=dict(arch='pixio-base', init_cfg=dict(checkpoint='pixio-base')))

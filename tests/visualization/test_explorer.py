@@ -1,19 +1,12 @@
 """What the page shows: the masks that were asked for, and the model's own computations."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools'))
-
-from front_door import tiny_config, train, write_images
+from tiny_files import write_files
 
 from mae_plugin.errors import UserError
-from mae_plugin.models import ViT
 from mae_plugin.visualization.explorer import Explorer, GivenMask
 from mae_plugin.visualization.reconstruction import GREY
 
@@ -21,18 +14,7 @@ from mae_plugin.visualization.reconstruction import GREY
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """A tiny run, the encoder of it alone, and a picture."""
-    folder = tmp_path_factory.mktemp('explorer')
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        train(
-            monkeypatch, tiny_config(folder / 'tiny.py'), write_images(folder / 'images'), folder
-        )
-    noise = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
-    Image.fromarray(noise).save(folder / 'photo.png')
-    torch.manual_seed(0)
-    vit = ViT(dict(embed_dims=16, num_layers=2, num_heads=2), img_size=16, patch_size=4)
-    vit.init_weights()
-    torch.save(vit.state_dict(), folder / 'encoder.pth')
-    return folder
+    return write_files(tmp_path_factory.mktemp('explorer'), num_layers=2, patch_size=4)
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
 """The controls of ``tools/demo.py``'s page: what comes in, what goes out."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools'))
-
-from front_door import tiny_config, train, write_images
+from tiny_files import write_files
 
 from mae_plugin.cli.visualize import MASKINGS
 from mae_plugin.errors import UserError
-from mae_plugin.models import ViT
 from mae_plugin.visualization.explorer import Explorer
 from mae_plugin.visualization.visitor import BY_HAND, Visitor, fitted
 
@@ -22,18 +13,7 @@ from mae_plugin.visualization.visitor import BY_HAND, Visitor, fitted
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """A tiny run with patches of 4, an encoder with patches of 8, and a picture."""
-    folder = tmp_path_factory.mktemp('demo')
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        train(
-            monkeypatch, tiny_config(folder / 'tiny.py'), write_images(folder / 'images'), folder
-        )
-    noise = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
-    Image.fromarray(noise).save(folder / 'photo.png')
-    torch.manual_seed(0)
-    vit = ViT(dict(embed_dims=16, num_layers=1, num_heads=2), img_size=16, patch_size=8)
-    vit.init_weights()
-    torch.save(vit.state_dict(), folder / 'encoder.pth')
-    return folder
+    return write_files(tmp_path_factory.mktemp('demo'), num_layers=1, patch_size=8)
 
 
 @pytest.fixture
