@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader
 
 from mae_plugin.arch import ARCHS
 from mae_plugin.checkpoint.known_weights import is_name
-from mae_plugin.cli.data_inspection import Inspection, numbers
+from mae_plugin.cli.inspection import Inspection, numbers
 
 
 class Recipe(NamedTuple):

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mae_plugin.checkpoint.known_weights import is_name, names_like
 from mae_plugin.cli.data_config import write_config
-from mae_plugin.cli.data_inspection import inspect, summary
+from mae_plugin.cli.data_inspection import inspect
+from mae_plugin.cli.inspection import summary
 from mae_plugin.errors import MissingFileError, UserError
 from mae_plugin.files import atomic_write
 

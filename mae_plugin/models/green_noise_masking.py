@@ -11,7 +11,8 @@ from mae_plugin.errors import UserError
 from mae_plugin.geometry import Grid
 from mae_plugin.registry import MODELS
 
-from .masking import Masking, unit_noise
+from .masking import Masking
+from .noise import unit_noise
 
 BANDS = ('green', 'red', 'blue', 'purple')
 

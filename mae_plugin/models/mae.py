@@ -5,7 +5,7 @@ K kept, M = L - K masked, D encoder width. In masks, 1 is masked (removed).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -15,28 +15,14 @@ from torch import Tensor, nn
 from mae_plugin.compat import require_torch
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import patch_grid
-from mae_plugin.models.patch_embed import unpatchify
 from mae_plugin.registry import MODELS
 
 from .layer_mixture import read_blocks
 from .mae_checks import check_parts, nothing_masked
-from .masking import RandomMasking, mask_from_ids, restore_ids
+from .masking import RandomMasking
+from .noise import sample_keys
 from .parts import build_part
-
-
-class Reconstruction(NamedTuple):
-    """What :meth:`MAE.reconstruct` returns.
-
-    Attributes:
-        images: (B, C, H, W) predicted pixels at every patch, in the normalised scale of the
-            input; None for a target without pixels (tokens).
-        mask: (B, L), raster order, 1 is masked.
-        loss: (B,) loss of each image on its masked patches; on all where none is masked.
-    """
-
-    images: Tensor | None
-    mask: Tensor
-    loss: Tensor
+from .reconstruction import Reconstruction, data_elements, reconstruct
 
 
 @MODELS.register_module()
@@ -249,7 +235,6 @@ class MAE(BaseModel):
             )
         return features, ids
 
-    @torch.no_grad()
     def reconstruct(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
     ) -> Reconstruction:
@@ -258,28 +243,7 @@ class MAE(BaseModel):
         Raises:
             UserError: If no patch is masked, unless the model was trained for that.
         """
-        grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
-        ids_keep, ids_masked = self.mask(inputs, data_samples)
-        if ids_masked.shape[1] == 0 and self.loss_on == 'masked':
-            raise nothing_masked(self.masking, grid)
-        tokens = self.encode(inputs, ids_keep, ids_masked)
-        features, ids = self.decode(inputs, tokens, ids_keep, ids_masked, everything=True)
-        predictions = self.head(features).float()
-
-        scored = ids_masked if ids_masked.shape[1] else ids
-        losses = [
-            self.head.loss(
-                predictions[i : i + 1, -scored.shape[1] :], inputs[i : i + 1], image_ids[None]
-            )
-            for i, image_ids in enumerate(scored)
-        ]
-        to_pixels = getattr(self.head.target, 'to_pixels', None)
-        pixels = to_pixels and to_pixels(predictions, inputs, ids)
-        if pixels is not None:
-            order = restore_ids(ids_keep, ids_masked)[:, :, None].expand(-1, -1, pixels.shape[2])
-            pixels = unpatchify(pixels.gather(1, order), self.backbone.patch_size, grid)
-        mask = mask_from_ids(ids_masked, grid[0] * grid[1])
-        return Reconstruction(pixels, mask, torch.stack(losses))
+        return reconstruct(self, inputs, data_samples)
 
     def predict(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
@@ -287,32 +251,7 @@ class MAE(BaseModel):
         """Reconstruction, mask and loss of each image, for test loops and pictures.
 
         Returns:
-            For each image a data element with ``mask`` (h, w), ``reconstruction_loss`` (scalar)
-            and, where the target has pixels, ``reconstruction`` (C, H, W), normalised as the
-            input; the metainfo is that of its data sample.
+            One data element for each image, see :func:`data_elements`.
         """
         grid = patch_grid(inputs.shape[-2:], self.backbone.patch_size)
-        result = self.reconstruct(inputs, data_samples)
-        elements = []
-        for index in range(inputs.shape[0]):
-            element = BaseDataElement()
-            if data_samples is not None:
-                element.set_metainfo(dict(data_samples[index].metainfo_items()))
-            element.mask = result.mask[index].reshape(grid)
-            element.reconstruction_loss = result.loss[index]
-            if result.images is not None:
-                element.reconstruction = result.images[index]
-            elements.append(element)
-        return elements
-
-
-def sample_keys(
-    data_samples: Sequence[Any] | None, device: torch.device | str | None = None
-) -> Tensor | None:
-    """Keys (B,) of the samples, or None unless every one has a ``sample_key``."""
-    keys = [getattr(sample, 'sample_key', None) for sample in data_samples or ()]
-    if not keys or None in keys:
-        return None
-    # From pinned memory the copy does not wait for the device.
-    pinned = torch.device(device or 'cpu').type == 'cuda'
-    return torch.tensor(keys, pin_memory=pinned).to(device, non_blocking=True)
+        return data_elements(self.reconstruct(inputs, data_samples), grid, data_samples)

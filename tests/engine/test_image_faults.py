@@ -9,7 +9,6 @@ import pytest
 from processes import finish, run, start, wait_for
 from tiny_run import log_lines, mae_config
 
-
 sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
 from broken_images import write_broken_images
 

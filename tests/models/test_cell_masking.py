@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.errors import UserError
 from mae_plugin.models import CellMasking
-from mae_plugin.models.masking import hashed_noise, mask_from_ids
+from mae_plugin.models.masking import mask_from_ids
+from mae_plugin.models.noise import hashed_noise
 
 sides = st.integers(1, 18)
 cells = st.integers(1, 7)

@@ -8,7 +8,8 @@ from scipy.ndimage import gaussian_filter
 from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.errors import UserError
 from mae_plugin.models import GreenNoiseMasking, RandomMasking
-from mae_plugin.models.masking import hashed_noise, mask_from_ids
+from mae_plugin.models.masking import mask_from_ids
+from mae_plugin.models.noise import hashed_noise
 
 BANDS = ('green', 'red', 'blue', 'purple')
 

@@ -5,8 +5,8 @@ import torch
 from mmengine.structures import BaseDataElement
 from tiny_mae import official_predictions, tiny_mae
 
-from mae_plugin.models.mae import sample_keys
 from mae_plugin.models.masking import RandomMasking, mask_from_ids, restore_ids
+from mae_plugin.models.noise import sample_keys
 from mae_plugin.models.patch_embed import patchify, unpatchify
 
 IN_ENCODER = dict(encoder_mask_tokens=True, decoder=dict(with_mask_token=False))

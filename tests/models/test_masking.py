@@ -14,11 +14,11 @@ from mae_plugin.models.masking import (
     BlockMasking,
     GridMasking,
     RandomMasking,
-    hashed_noise,
     mask_from_ids,
     restore_ids,
     split_by_noise,
 )
+from mae_plugin.models.noise import hashed_noise
 
 grids = st.tuples(st.integers(1, 20), st.integers(1, 20))
 ratios = st.floats(0, 0.99)

@@ -14,8 +14,7 @@ from mae_plugin.datasets.randomness import sample_key
 from mae_plugin.errors import UserError
 from mae_plugin.geometry import resize_pos_embed
 from mae_plugin.models import MAE, MAEDecoder, ViT
-from mae_plugin.models.mae import sample_keys
-from mae_plugin.models.masking import hashed_noise
+from mae_plugin.models.noise import hashed_noise, sample_keys
 
 TOKENS, PATCH, SIDE, GRID, CELL = 8, 4, 64, 16, 4
 LEARNED = dict(type='LearnedPositions')
