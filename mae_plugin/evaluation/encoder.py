@@ -19,6 +19,7 @@ from mae_plugin.errors import UserError
 from mae_plugin.logs import log
 from mae_plugin.models.preprocessor import MAEDataPreprocessor
 from mae_plugin.models.vit import ViT
+from mae_plugin.registry import MODELS, builds
 from mae_plugin.shipped import config_path
 
 
@@ -81,6 +82,8 @@ def _statistics(stored: dict, content: dict, channels: int) -> dict[str, Any]:
     known = {key: told[key] for key in ('mean', 'std') if key in told}
     if known:
         return known
+    if builds(MODELS, told, MAEDataPreprocessor, 'mae_plugin'):
+        return dict(in_channels=channels)  # a run with the preprocessor's own values
     assumed = "ImageNet's mean and deviation"
     if channels != 3:
         known, assumed = dict(mean=[127.5] * channels, std=[127.5] * channels), 'the range -1 to 1'

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mae_plugin.evaluation import encoder
 from mae_plugin.evaluation.encoder import load_encoder, patch_features, random_encoder
 from mae_plugin.evaluation.features import (
     evaluate_folders,
@@ -74,11 +75,11 @@ def test_an_unlabelled_folder_is_refused(folder):
         labelled_loader(str(folder / 'train' / 'red'), 16)
 
 
-def write_run(path):
+def write_run(path, **statistics):
     """A checkpoint as a pretraining run leaves it: weights, and the config in its text."""
     model = dict(
         type='MAE',
-        data_preprocessor=dict(type='MAEDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]),
+        data_preprocessor=dict(type='MAEDataPreprocessor', **statistics),
         backbone=dict(type='ViT', arch=ARCH, img_size=(16, 32), patch_size=8),
         decoder=dict(
             type='MAEDecoder',
@@ -101,13 +102,22 @@ def write_run(path):
 
 
 def test_a_run_gives_its_encoder_sizes_and_statistics(tmp_path):
-    mae = write_run(tmp_path / 'epoch_1.pth')
+    mae = write_run(tmp_path / 'epoch_1.pth', mean=[1, 2, 3], std=[4, 5, 6])
     vit, preprocessor = load_encoder(tmp_path / 'epoch_1.pth')
     assert vit.grid == (2, 4)
     assert preprocessor.mean.flatten().tolist() == [1, 2, 3]
     images = torch.randn(2, 3, 16, 32)
     torch.testing.assert_close(vit(images), mae(images))
     assert patch_features(vit, images).shape == (2, 2, 4, 24)
+
+
+def test_a_run_with_the_preprocessors_own_statistics_needs_no_guess(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(encoder, 'log', said.append)
+    write_run(tmp_path / 'epoch_1.pth')
+    _, preprocessor = load_encoder(tmp_path / 'epoch_1.pth')
+    assert preprocessor.mean[0, 0, 0, 0] == pytest.approx(123.675)
+    assert said == []
 
 
 def test_an_official_file_gives_its_encoder(tmp_path, vit):
