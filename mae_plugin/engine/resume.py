@@ -183,10 +183,9 @@ def find_resumable(work_dir: str | Path, trust: bool = False) -> str | None:
                 ranked.append((progress, path))
     for problem in damaged:
         _say(f'passing over a damaged checkpoint: {problem}')
-    for (iteration, _), path in sorted(ranked, reverse=True):
+    for _, path in sorted(ranked, reverse=True):
         damage = _damage(path)
         if damage is None:
-            _say(f'resuming from {path} (iteration {iteration})', logging.INFO)
             return str(path)
         _say(f'passing over a damaged checkpoint: {path}: {damage}; taking the one before')
         damaged.append(f'{path}: {damage}')
@@ -218,6 +217,8 @@ def resolve_resume(resume: str, work_dir: str | Path, trust: bool = False) -> st
         found = find_resumable(work_dir, trust)
         if found is None:
             _say(f'no checkpoint in {work_dir} yet: starting from the beginning', logging.INFO)
+        elif progress := _progress(Path(found), trust):
+            _say(f'resuming from {found} (iteration {progress[0]})', logging.INFO)
         return found
     path = Path(resume).expanduser()
     if not path.exists():
