@@ -14,6 +14,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from mae_plugin.cli.run_config import user_errors
+from mae_plugin.cli.tools import as_typed
 from mae_plugin.errors import UserError
 from mae_plugin.files import atomic_write
 
@@ -83,5 +84,5 @@ def start_transfer(
     return (
         f'{len(found.train.names):,} images to train on, {len(found.val.names):,} to validate on'
         f'{held}; {len(found.classes)} classes: {shown}\n'
-        f'encoder: {pretrained.checkpoint}\n{path}\n\npython tools/train.py {path}'
+        f'encoder: {pretrained.checkpoint}\n{path}\n\n{as_typed("train")} {path}'
     )

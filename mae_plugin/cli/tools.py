@@ -1,10 +1,16 @@
-"""The modules behind our commands: in this package, or scripts of ``tools/``."""
+"""Our commands: how they are typed, and the modules behind them, here or in ``tools/``."""
 
 import importlib
 import sys
 from types import ModuleType
 
 from mae_plugin.shipped import shipped_folder
+
+
+def as_typed(name: str) -> str:
+    """``mae-plugin NAME`` where the running command was typed so, else the script of a clone."""
+    is_installed = sys.argv[0].startswith('mae-plugin ')
+    return f'mae-plugin {name}' if is_installed else f'python tools/{name}.py'
 
 
 def load_tool(name: str) -> ModuleType:

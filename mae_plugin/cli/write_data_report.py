@@ -11,6 +11,7 @@ from mae_plugin.checkpoint.known_weights import is_name, names_like
 from mae_plugin.cli.data_config import write_config
 from mae_plugin.cli.data_inspection import inspect
 from mae_plugin.cli.inspection import summary
+from mae_plugin.cli.tools import as_typed
 from mae_plugin.errors import MissingFileError, UserError
 from mae_plugin.files import atomic_write
 
@@ -99,4 +100,4 @@ def _write(
         config,
     )
     atomic_write(target / 'data_report.html', page.encode('utf-8', 'replace'))
-    print(f'\n{target / "data_report.html"}\npython tools/train.py {target / "config.py"}')
+    print(f'\n{target / "data_report.html"}\n{as_typed("train")} {target / "config.py"}')

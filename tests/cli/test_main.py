@@ -14,6 +14,7 @@ from mae_plugin.cli import export_checkpoint
 from mae_plugin.cli import main as command
 from mae_plugin.cli.completion import candidates
 from mae_plugin.cli.main import COMMANDS, help_page
+from mae_plugin.cli.tools import as_typed
 
 ROOT = Path(mae_plugin.__file__).parents[1]
 
@@ -46,6 +47,13 @@ def test_each_command_has_help_under_its_own_name(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, 'path', sys.path.copy())
     assert run(monkeypatch, name, '--help') == 0
     assert f'usage: mae-plugin {name}' in capsys.readouterr().out
+
+
+def test_the_next_command_is_told_as_the_last_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['mae-plugin inspect-data', 'photos'])
+    assert as_typed('train') == 'mae-plugin train'
+    monkeypatch.setattr(sys, 'argv', ['tools/inspect_data.py', 'photos'])
+    assert as_typed('train') == 'python tools/train.py'
 
 
 HELP_OF_ALL = """
