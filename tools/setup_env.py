@@ -118,8 +118,8 @@ FAST = (
         'libraries',
         'what the hosts and the tests need',
         _pip(
-            *('alembic', 'einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'mat4py'),
-            *('mlflow-skinny', 'modelindex', 'sqlalchemy'),
+            *('alembic', 'einops', 'ftfy', 'hypothesis', 'importlib-metadata', 'ipykernel'),
+            *('mat4py', 'mlflow-skinny', 'modelindex', 'nbclient', 'sqlalchemy'),
             *('ninja', 'onnx', 'onnxruntime', 'packaging', 'prettytable', 'psutil'),
             *('pyarrow', 'pycocotools', 'pydicom', 'pytest>=8'),
             *('pytest-xdist', 'regex', 'scikit-learn', 'scipy', 'setuptools>=77', 'shapely'),
