@@ -1,4 +1,4 @@
-"""Inert stand-ins for the few foreign types that honest checkpoints hold, and their unpickler.
+"""Inert stand-ins for the few foreign types that ordinary checkpoints hold, and their unpickler.
 
 A pickle names what it wants built. Here each name of a short list gives a class of this file that
 only keeps what it is handed; :func:`to_plain` then makes arrays, numbers, strings and namespaces
@@ -107,7 +107,7 @@ class _Namespace(_Inert):
 
 
 class _Path(_Inert):
-    """A ``pathlib`` path, which honest arguments hold."""
+    """A ``pathlib`` path, which ordinary arguments hold."""
 
     def plain(self) -> str:
         return os.path.join('', *(str(part) for part in self.args))

@@ -1,7 +1,7 @@
 """Read checkpoints without running code: the one door for every ``.pth`` that the plugin opens.
 
 A pickle is a program. ``safe_load`` lets torch's restricted unpickler (``weights_only=True``)
-build tensors and plain types, and replaces the few foreign types that honest files hold by inert
+build tensors and plain types, and replaces the few foreign types that ordinary files hold by inert
 stand-ins (:mod:`.restricted_unpickler`): numpy arrays and scalars, mmengine's ``HistoryBuffer``,
 ``argparse.Namespace`` (the official MAE files carry one under ``args``) and paths. Nothing of the
 file's choosing is ever imported or called; mmengine's own allow-list holds the real ``getattr``,

@@ -99,7 +99,7 @@ def _conclusion(found: Mapping[str, Trend]) -> str:
     falling = {key for key, line in found.items() if line.moves and line.change < 0}
     if 'held_out/loss' in rising and 'loss' not in rising:
         return (
-            'The model begins to learn its images by heart: more images, or a smaller model, '
+            'The model begins to overfit: more images, or a smaller model, '
             'help more than more epochs.'
         )
     if 'probe/rank' in falling and not {'probe/knn', 'probe/linear'} & rising:

@@ -1,4 +1,4 @@
-"""``safe_load``: honest files of every kind come back whole, hostile ones run nothing."""
+"""``safe_load``: ordinary files of every kind come back whole, hostile ones run nothing."""
 
 import argparse
 import collections
@@ -237,8 +237,8 @@ def test_bare_pickle_leaves_nothing_behind(tmp_path):
     def text(value: str) -> bytes:
         return b'X' + struct.pack('<I', len(value)) + value.encode()
 
-    honest = tmp_path / 'honest.pkl'
-    honest.write_bytes(pickle.dumps({'a': argparse.Namespace(x=1), 'w': np.ones(2)}, 2))
+    ordinary = tmp_path / 'ordinary.pkl'
+    ordinary.write_bytes(pickle.dumps({'a': argparse.Namespace(x=1), 'w': np.ones(2)}, 2))
     names = ('argparse\nNamespace', 'numpy\nndarray', '_codecs\nencode')
     for name, attribute in itertools.product(
         names, ('__new__', 'plain', '__init__', '__setstate__')
@@ -248,8 +248,8 @@ def test_bare_pickle_leaves_nothing_behind(tmp_path):
         (tmp_path / 'p.pkl').write_bytes(b'\x80\x02}' + given + b's.')
         with contextlib.suppress(ValueError):
             safe_load(tmp_path / 'p.pkl')
-        assert safe_load(honest)['a'] == argparse.Namespace(x=1)
-        np.testing.assert_array_equal(safe_load(honest)['w'], np.ones(2))
+        assert safe_load(ordinary)['a'] == argparse.Namespace(x=1)
+        np.testing.assert_array_equal(safe_load(ordinary)['w'], np.ones(2))
 
 
 @pytest.mark.parametrize('part', [0.0, 0.1, 0.5, 0.999])

@@ -35,7 +35,7 @@ def test_only_the_second_half_counts():
     [
         (dict(loss=FALLING), ('training loss still falls', 'Still getting better: training loss')),
         (dict(loss=FLAT), ('hardly moves any more', 'Nothing gets better any more')),
-        ({'loss': FALLING, 'held_out/loss': 1 - FALLING}, ('still rises', 'by heart')),
+        ({'loss': FALLING, 'held_out/loss': 1 - FALLING}, ('still rises', 'overfit')),
         ({'loss': FALLING, 'probe/rank': FALLING * 50}, ('effective rank still falls', 'fewer')),
         ({'probe/rank': 50 - 20 * FALLING}, ('Still getting better: effective rank',)),
         ({'probe/knn': FLAT * 100, 'probe/linear': 90 - 40 * FALLING}, ('+9.7 points',)),
