@@ -20,6 +20,7 @@ from benchmarks.report import Report, Stat, alternate, number, processor, ratio
 from benchmarks.scaling import add_arguments, exponent, report_sweep
 
 from mae_plugin.models import MAE
+from mae_plugin.engine.cpu_tuning import OneDNNLinear
 from mae_plugin.models.masking import split_by_noise
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,9 @@ def test_products_of_a_step_are_counted_forward_and_backward():
     counted = StepProducts(lambda: linear(x).sum().backward())
     assert counted.flops == 2 * 2 * 5 * 6 * 8  # no gradient of the input
     assert sorted(sorted(shape) for shape in counted.shapes) == [[5, 6, 8], [5, 6, 8]]
+    with OneDNNLinear(least_work=0):
+        through_onednn = StepProducts(lambda: linear(x).sum().backward())
+    assert through_onednn.flops == counted.flops and len(through_onednn.shapes) == 2
     q = torch.randn(2, 3, 4, 8, requires_grad=True)
     k = torch.randn(2, 3, 7, 8)
     attention = torch.nn.functional.scaled_dot_product_attention

@@ -103,7 +103,8 @@ class Contestant:
 
 
 def ours(options: Options, decoder: str = 'mae') -> Contestant:
-    """This project's shipped config."""
+    """This project's shipped config; on a CPU with what tools/train.py switches on there."""
+    from mae_plugin.engine.cpu_tuning import cpu_tuning
     from mae_plugin.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
     cfg = Config.fromfile(ROOT / CONFIGS[decoder])
@@ -129,7 +130,13 @@ def ours(options: Options, decoder: str = 'mae') -> Contestant:
         )
     )
     optimizer = constructor(model).optimizer
-    return Contestant(model, lambda images: model.loss(images)['loss'], optimizer, options)
+    tuned = options.device == 'cpu' and not options.compile
+
+    def loss(images: Tensor) -> Tensor:
+        with cpu_tuning() if tuned else nullcontext():
+            return model.loss(images)['loss']
+
+    return Contestant(model, loss, optimizer, options)
 
 
 def mmpretrain_mae(options: Options) -> Contestant:

@@ -70,6 +70,9 @@ class StepProducts(TorchDispatchMode):
         if name in ('mm', 'addmm'):
             a, b = args[-2:]
             self._add(a.shape[0], a.shape[1], b.shape[1])
+        elif name == '_linear_pointwise':  # oneDNN's, of a CPU's tuning
+            x, weight = args[:2]
+            self._add(x.shape[0], x.shape[1], weight.shape[0])
         elif name in ('bmm', 'baddbmm'):
             a, b = args[-2:]
             for _ in range(a.shape[0]):
