@@ -19,8 +19,8 @@ from benchmarks.official_mae import OfficialMAE
 from benchmarks.report import Report, Stat, alternate, number, processor, ratio
 from benchmarks.scaling import add_arguments, exponent, report_sweep
 
-from mae_plugin.models import MAE
 from mae_plugin.engine.cpu_tuning import OneDNNLinear
+from mae_plugin.models import MAE
 from mae_plugin.models.masking import split_by_noise
 
 ROOT = Path(__file__).parents[2]
