@@ -5,15 +5,13 @@ The same backbone config stands in both, with no ``custom_imports``, and the fil
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from host_tools import run_host_tool
 from mmengine.config import Config
 
 import mae_plugin
@@ -122,22 +120,6 @@ def test_own_train_script(host, task, metric, tmp_path):
         ),
         encoding='utf-8',
     )  # fmt: skip
-    # Where torchvision does not match torch, mmengine itself stops every host before it meets us;
-    # hosts need no torchvision, so here there is none.
-    (tmp_path / 'hide/torchvision').mkdir(parents=True)
-    (tmp_path / 'hide/torchvision/__init__.py').write_text(
-        "raise ModuleNotFoundError('no torchvision', name='torchvision')\n", encoding='utf-8'
-    )
-    site = Path(__import__('mmengine').__file__).parents[1]
-    run = subprocess.run(
-        [sys.executable, str(site / host / '.mim/tools/train.py'), str(config),
-         f'--work-dir={tmp_path / "run"}'],
-        env=os.environ | dict(
-            PYTHONPATH=f'{tmp_path / "hide"}:{PLAYGROUND.parents[1]}', OMP_NUM_THREADS='1'
-        ),
-        capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
-    log = run.stdout + run.stderr
+    log = run_host_tool(host, 'train', tmp_path, config, f'--work-dir={tmp_path / "run"}')
     assert metric in log
     assert 'MAE of this project' in log, 'the load report is missing'

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import torch
 from front_door import run_tool, tiny_config, train
+from host_tools import run_host_tool
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -75,49 +76,52 @@ def assert_carried_over(root, cfg, model):
     assert model.backbone.patch_size == 8
 
 
-def shrink(cfg, dims=32):
-    """Narrow heads and few proposals: they are nothing that a run tells."""
-    cfg.model.neck.out_channels = dims
-    few = dict(nms_pre=20, max_per_img=10)
-    cfg.model.train_cfg.rpn_proposal.update(few)
-    cfg.model.test_cfg.rpn.update(few)
-    cfg.model.test_cfg.rcnn.update(max_per_img=5)
-    cfg.model.rpn_head.update(in_channels=dims, feat_channels=dims, num_convs=1)
-    for part in ('bbox_roi_extractor', 'mask_roi_extractor'):
-        cfg.model.roi_head[part].out_channels = dims
-    cfg.model.roi_head.bbox_head.update(
-        in_channels=dims, conv_out_channels=dims, fc_out_channels=dims
-    )
-    cfg.model.roi_head.mask_head.update(in_channels=dims, conv_out_channels=dims, num_convs=1)
-
-
 @pytest.mark.slow
-def test_a_detector_trains_and_is_tested_in_mmdet(root, tmp_path, capsys):
+def test_a_detector_carries_the_run_over(root, tmp_path):
     cfg = write(root, tmp_path, 'mmdet', root / 'set/annotations/instances_train.json')
     assert cfg.classes == ['primary', 'secondary'] and cfg.image_size == (96, 96)
-    shrink(cfg)
-    runner = Runner.from_cfg(cfg)
-    runner.model.init_weights()
-    assert_carried_over(root, cfg, runner.model)
-    assert runner.model.roi_head.mask_head.conv_logits.out_channels == 2
-    runner.train()
-    assert runner.iter == 2
-    scores = runner.test()
-    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(scores)
-    assert (tmp_path / 'work/epoch_1.pth').is_file()
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    assert_carried_over(root, cfg, model)
+    assert model.roi_head.mask_head.conv_logits.out_channels == 2
 
 
 @pytest.mark.slow
-def test_a_segmentor_trains_and_is_tested_in_mmseg(root, tmp_path):
+def test_a_segmentor_carries_the_run_over(root, tmp_path):
     cfg = write(root, tmp_path, 'mmseg', root / 'set/semantic/train')
     assert cfg.classes == ['background', 'primary', 'secondary'] and cfg.crop_size == (96, 96)
-    runner = Runner.from_cfg(cfg)
-    runner.model.init_weights()
-    assert_carried_over(root, cfg, runner.model)
-    runner.train()
-    assert runner.iter == 2
-    scores = runner.test()
-    assert 0 <= scores['mIoU'] <= 100
+    init_default_scope('mmseg')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    assert_carried_over(root, cfg, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'host, labels, score',
+    [
+        ('mmdet', 'annotations/instances_train.json', 'coco/segm_mAP'),
+        ('mmseg', 'semantic/train', 'mIoU'),
+    ],
+)
+def test_the_file_as_written_in_the_hosts_own_tools(root, tmp_path, host, labels, score):
+    start_transfer(str(root / 'run'), host, str(root / 'set' / labels), out=str(tmp_path))
+    (config,) = tmp_path.glob('*.py')
+    short = [f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')]
+    short += [f'{part}_dataloader.persistent_workers=False' for part in ('train', 'val', 'test')]
+    short += ['train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1']
+    short += ['train_dataloader.dataset.indices=16', 'test_dataloader.dataset.indices=2']
+    short += ['param_scheduler.0.end=1', 'param_scheduler.1.begin=1']  # the warm-up
+    if host == 'mmdet':  # few proposals, for a test's few seconds
+        for part in ('train_cfg.rpn_proposal', 'test_cfg.rpn'):
+            short += [f'model.{part}.nms_pre=20', f'model.{part}.max_per_img=10']
+    work = f'--work-dir={tmp_path / "work"}'
+    log = run_host_tool(host, 'train', tmp_path, config, work, '--cfg-options', *short)
+    assert 'MAE of this project' in log, 'the load report is missing'
+    checkpoint = tmp_path / 'work/epoch_2.pth'
+    log = run_host_tool(host, 'test', tmp_path, config, checkpoint, work, '--cfg-options', *short)
+    assert score in log
 
 
 def test_one_set_alone_is_split_by_images(root, tmp_path, capsys):
