@@ -202,9 +202,12 @@ def _duplicates(found: Inspection, everything: bool, in_order: Map, progress: Ca
     alike = [i for group in sizes.values() if len(group) > 1 for i in group]
     first: dict[bytes, int] = {}
     pairs = []
-    for i, digest in zip(alike, in_order(file_digest, [found.paths[i] for i in alike])):
+    digests = in_order(file_digest, [found.paths[i] for i in alike])
+    for number, (i, digest) in enumerate(zip(alike, digests), 1):
         if digest:
             pairs.append((first.setdefault(digest, i), i))
+        if number % 256 == 0 or number == len(alike):
+            progress('same files', number, len(alike))
     found.same = [group for group in groups(pairs) if len(group) > 1]
     repeated = {i for group in found.same for i in group[1:]}
     small = [
@@ -220,5 +223,7 @@ def _duplicates(found: Inspection, everything: bool, in_order: Map, progress: Ca
     for print_ in in_order(read, [found.paths[i] for i in small]):
         prints.append(print_)
         if len(prints) % 64 == 0 or len(prints) == len(small):
-            progress('copies', len(prints), len(small))
-    found.near = [[small[k] for k in group] for group in near_duplicates(prints)]
+            progress('pictures', len(prints), len(small))
+    whole = sum(print_.thumb is not None for print_ in prints)
+    near = near_duplicates(prints, lambda done: progress('copies', done, whole))
+    found.near = [[small[k] for k in group] for group in near]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -10,13 +10,15 @@ import numpy as np
 
 from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.datasets.decoding.encoded_image import BadImageError
+from mae_plugin.datasets.decoding.nodata import MAX_SHARE
 
 _SIDE, _KEPT, _THUMB = 32, 8, 16
 MAX_BITS = 12  # of 63 that may differ
 MIN_CORRELATION = 0.95  # of the thumbnails
 _FLAT = 2.0  # grey levels: a picture with less contrast has no print
-_BLOCK = 512
-_REDUCED = 1024  # pixels of a side, to which large pictures are reduced first
+_BLOCK = 1 << 21  # pairs that are compared at once
+_REDUCED = 1024  # pixels of a side, to about which large pictures are reduced first
+_BAND = 1 << 22  # pixels that are read at once
 _AREAS = (np.uint8, np.uint16, np.float32)  # that OpenCV averages
 
 
@@ -51,18 +53,10 @@ def picture_print(path: str, options: dict) -> Print:
         options: Of :class:`ImageSource`, but for the channels.
     """
     try:
-        image = ImageSource(path, None, **options)
-        shrunk = min(image.max_scale, max(1, min(image.height, image.width) // (4 * _SIDE)))
-        scale = max(factor for factor in (1, 2, 4, 8) if factor <= shrunk)
-        pixels = image.convert(image.read(scale))
+        image = ImageSource(path, None, windows=True, **options)
+        pixels = _in_bands(image) if image.in_parts else _whole(image)
     except (BadImageError, OSError):
         return Print(0, None)
-    if max(pixels.shape[:2]) > 2 * _REDUCED and pixels.shape[2] <= 4 and pixels.dtype in _AREAS:
-        # Before it becomes float: a large picture would take four times its memory.
-        zoom = _REDUCED / max(pixels.shape[:2])
-        size = [max(1, round(side * zoom)) for side in pixels.shape[1::-1]]
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
     values = pixels.astype(np.float32)
     if values.shape[2] in (2, 4) and pixels.dtype == np.uint8:
         values = values[..., :-1]
@@ -79,19 +73,64 @@ def picture_print(path: str, options: dict) -> Print:
     return Print(_pack(signs), thumb / np.linalg.norm(thumb))
 
 
-def near_duplicates(prints: Sequence[Print]) -> list[list[int]]:
+def _whole(image: ImageSource) -> np.ndarray:
+    """All of it, at a scale at which a JPEG is cheaply decoded."""
+    shrunk = min(image.max_scale, max(1, min(image.height, image.width) // (4 * _SIDE)))
+    scale = max(factor for factor in (1, 2, 4, 8) if factor <= shrunk)
+    return _reduced(image.convert(image.read(scale)))
+
+
+def _in_bands(image: ImageSource) -> np.ndarray:
+    """All of it, in bands that are reduced one after the other: a scan takes gigabytes."""
+    zoom = max(1, max(image.height, image.width) // _REDUCED)
+    step = zoom * max(1, _BAND // (zoom * max(1, image.width)))
+    # A band of a large image may be empty, a whole image is not to be.
+    max_nodata = MAX_SHARE if step >= image.height else 1.0
+    bands = []
+    for top in range(0, image.height, step):
+        rows = min(step, image.height - top)
+        band = image.convert(image.read_window(top, 0, rows, image.width, max_nodata))
+        bands.append(_reduced(band, zoom))
+    return np.concatenate(bands)
+
+
+def _reduced(pixels: np.ndarray, zoom: int | None = None) -> np.ndarray:
+    """Averages of ``zoom`` by ``zoom`` pixels; by default as many as leave a long side of 1024.
+
+    Before it becomes float: a large picture would take four times its memory.
+    """
+    height, width = pixels.shape[:2]
+    zoom = zoom or max(1, max(height, width) // _REDUCED)
+    if zoom == 1:
+        return pixels
+    if pixels.shape[2] > 4 or pixels.dtype not in _AREAS:
+        pixels = pixels.mean(2, dtype=np.float32, keepdims=True)
+    size = max(1, round(width / zoom)), max(1, round(height / zoom))
+    pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def near_duplicates(
+    prints: Sequence[Print], progress: Callable[[int], None] = lambda done: None
+) -> list[list[int]]:
     """Groups of pictures that are the same but for size, compression or mirroring.
 
     Prints that differ in at most 12 of 63 bits, in one of the four mirrorings, are candidates;
     thumbnails that correlate by 0.95 decide. All pairs are compared: 20,000 pictures take some
     seconds, and four times that for twice as many.
+
+    Args:
+        prints: Of the pictures.
+        progress: Told how many are compared with all others, now and then.
     """
     kept = [i for i, print_ in enumerate(prints) if print_.thumb is not None]
     bits = np.array([prints[i].bits for i in kept], np.uint64)
     pairs: list[tuple[int, int]] = []
     masks = _flip_masks()
-    for begin in range(0, len(kept), _BLOCK):
-        rows = bits[begin : begin + _BLOCK]
+    begin = 0
+    while begin < len(kept):
+        block = max(1, _BLOCK // (len(kept) - begin))
+        rows = bits[begin : begin + block]
         rest = bits[begin:]
         for flip, mask in enumerate(masks):
             differing = _count_bits((rows ^ mask)[:, None] ^ rest[None])
@@ -101,6 +140,8 @@ def near_duplicates(prints: Sequence[Print]) -> list[list[int]]:
                 first, second = prints[kept[begin + row]], prints[kept[begin + column]]
                 if _correlation(first, second, flip) >= MIN_CORRELATION:
                     pairs.append((kept[begin + row], kept[begin + column]))
+        begin += block
+        progress(min(begin, len(kept)))
     return groups(pairs)
 
 

@@ -3,9 +3,12 @@
 import itertools
 
 import numpy as np
+import pytest
 import skimage.data
+import tifffile
 from PIL import Image, ImageOps
 
+from mae_plugin.datasets.decoding.decode import ImageSource
 from mae_plugin.datasets.duplicates import groups, near_duplicates, picture_print
 
 CHANGES = {
@@ -40,6 +43,28 @@ def test_known_copies_among_photographs(tmp_path):
     assert len(copies) == 30
     assert len(pairs & copies) / len(copies) >= 0.96  # recall
     assert len(pairs & copies) / len(pairs) >= 0.96  # precision
+
+
+@pytest.mark.parametrize('planar', ['contig', 'separate'])
+def test_a_large_scan_is_compared_without_decoding_it(tmp_path, monkeypatch, planar):
+    photo = Image.fromarray(skimage.data.astronaut()[:, :400])
+    pixels = np.asarray(photo.resize((2600, 3100)))
+    stored = np.moveaxis(pixels, 2, 0) if planar == 'separate' else pixels
+    scan, copy = str(tmp_path / 'scan.tif'), str(tmp_path / 'copy.jpg')
+    tifffile.imwrite(scan, stored, tile=(256, 256), photometric='rgb', planarconfig=planar)
+    photo.save(copy, quality=60)
+    parts, read_window = [], ImageSource.read_window
+
+    def window(self, *args, **kwargs):
+        parts.append(args[2] * args[3])
+        return read_window(self, *args, **kwargs)
+
+    monkeypatch.setattr(ImageSource, 'read_window', window)
+    monkeypatch.setattr(ImageSource, 'read', lambda self, scale: pytest.fail('decoded whole'))
+    large = picture_print(scan, {})
+    monkeypatch.undo()
+    assert sum(parts) == 2600 * 3100 and max(parts) <= 1 << 22
+    assert near_duplicates([large, picture_print(copy, {})]) == [[0, 1]]
 
 
 def test_flat_and_broken_pictures_are_copies_of_none(tmp_path):

@@ -115,6 +115,11 @@ class ImageSource:
         if not self._windows:
             self._refuse_size(self.max_scale)
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether :meth:`read_window` reads no more than it is asked for."""
+        return self._windows
+
     def fits(self, scale: int) -> bool:
         """Whether the image decoded at ``1 / scale`` takes no more than ``max_bytes``."""
         return self._raw.nbytes(scale) <= self.max_bytes
