@@ -3,6 +3,7 @@
 Examples:
     python tools/dev/benchmark.py data --data-root photos       # what disk, decoder, workers give
     python tools/dev/benchmark.py data --data-root chips --size 96 --channels 12
+    python tools/dev/benchmark.py windows --data-root slides    # of images too large to decode
     python tools/dev/benchmark.py train --out work_dirs/bench   # step against other MAEs
     python tools/dev/benchmark.py train --decoder cross         # with the cheaper decoder
     python tools/dev/benchmark.py train --device cuda --amp --compile
@@ -28,6 +29,7 @@ from mae_plugin.cli.run_config import user_errors
 
 COMMANDS = {
     'data': 'input path: decode, crop, workers, disk',
+    'windows': 'windows of large images: rate, and memory of a worker',
     'train': 'training step against other MAEs, and the matrix-product bound',
     'backbone': 'dense backbone against eager relative positions',
     'scaling': 'cost against resolution, batch, depth and mask ratio',

@@ -12,7 +12,6 @@ Example:
 import math
 import multiprocessing
 import os
-import re
 import resource
 import sys
 import tempfile
@@ -22,19 +21,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
+from benchmarks.memory import resident
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, IMAGES = 8, 64
-
-
-def memory(pid: int | str = 'self') -> dict[str, float]:
-    """MiB of a process by kind: Rss, and Private, the pages that no other process has."""
-    text = Path(f'/proc/{pid}/smaps_rollup').read_text()
-    kinds = {name: int(size) / 1024 for name, size in re.findall(r'(\w+): +(\d+) kB', text)}
-    return kinds | dict(Private=kinds['Private_Clean'] + kinds['Private_Dirty'])
 
 
 class MemoryHook(Hook):
@@ -54,8 +47,8 @@ class MemoryHook(Hook):
         """Read /proc at every so many iterations."""
         if (runner.iter + 1) % self.every == 0:
             workers = [worker.pid for worker in runner.train_dataloader._iterator._workers]
-            resident = np.mean([memory(pid)['Rss'] for pid in workers])
-            self.rows.append((runner.iter + 1, memory()['Rss'], float(resident)))
+            theirs = np.mean([resident(pid)['Rss'] for pid in workers])
+            self.rows.append((runner.iter + 1, resident()['Rss'], float(theirs)))
 
 
 def train(folder: Path, iterations: int, workers: int) -> np.ndarray:
@@ -107,7 +100,7 @@ class Names(Dataset):
 
     def __getitem__(self, index: int) -> float:
         self.images.path(index)
-        return memory()['Private'] if index % 10_000 == 9_999 else 0.0
+        return resident()['Private'] if index % 10_000 == 9_999 else 0.0
 
 
 def index_folder(folder: Path, paths: int) -> str:
@@ -121,9 +114,9 @@ def index_folder(folder: Path, paths: int) -> str:
     def measure(answer) -> None:
         from mae_plugin.datasets import ImageFolder
 
-        before = memory()['Rss']
+        before = resident()['Rss']
         images = ImageFolder(str(folder), labels=False, index_cache=False)
-        added = memory()['Rss'] - before
+        added = resident()['Rss'] - before
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
         loader = DataLoader(Names(images), 1000, num_workers=2, collate_fn=max)
         told = [value for value in loader if value]

@@ -6,13 +6,13 @@
 Makes photographs of mixed sizes with broken ones, 12-band GeoTIFF with nodata, grey PNG of 16
 bits, DICOM, a large tiled TIFF beside pyramidal ones, and labelled classes; then runs
 inspect_data.py, train.py on the config that it wrote (for two short epochs), visualize.py and
-embed.py, each as a command of its own. Prints a table of seconds and of the largest process's
-memory; exit status 1 if a command failed, whose last lines are shown. A finished folder is not
-made anew.
+embed.py, each as a command of its own. Prints a table of seconds, of the greatest resident memory
+of the command's own process, and of a process that it started (a data worker); exit status 1 if a
+command failed, whose last lines are shown. A finished folder is not made anew.
 """
 
+import contextlib
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from benchmarks.memory import resident
 from PIL import Image
 
 TOOLS = Path(__file__).resolve().parents[1]
@@ -181,17 +182,34 @@ def commands(kind: str, out: Path, folder: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def run(tool: str, arguments: list[str], log: Path) -> tuple[int, float, float]:
-    """Exit status, seconds, and MB of the largest process of a command."""
+def run(tool: str, arguments: list[str], log: Path) -> tuple[int, float, float, float]:
+    """Exit status, seconds, and MiB of a command's own process and of the largest that it began.
+
+    A process that another began has pages in common with it, which count here as its own.
+    """
     began = time.perf_counter()
+    own = worker = 0.0
     with log.open('wb') as file:
         process = subprocess.Popen(
             [sys.executable, str(TOOLS / f'{tool}.py'), *arguments],
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, time.perf_counter() - began, usage.ru_maxrss / 1024
+        while process.poll() is None:
+            with contextlib.suppress(OSError, KeyError):  # one that has just ended
+                own = max(own, resident(process.pid)['Rss'])
+            for pid in children(process.pid):
+                with contextlib.suppress(OSError, KeyError):
+                    worker = max(worker, resident(pid)['Rss'])
+            time.sleep(0.2)
+    return process.returncode, time.perf_counter() - began, own, worker
+
+
+def children(pid: int) -> list[int]:
+    """The processes that any thread of a process began."""
+    with contextlib.suppress(OSError):
+        lists = [path.read_text() for path in Path(f'/proc/{pid}/task').glob('*/children')]
+        return [int(number) for text in lists for number in text.split()]
+    return []
 
 
 def main() -> int:
@@ -204,9 +222,9 @@ def main() -> int:
     parser.add_argument('--only', choices=KINDS, nargs='+', default=list(KINDS))
     args = parser.parse_args()
     failed = 0
-    print('| folder | command | exit | seconds | MB |\n|---|---|---|---|---|', flush=True)
+    print('| folder | command | exit | seconds | MiB | a worker |\n|---|---|---|---|---|---|')
     for kind in args.only:
-        # In a process of its own: a command's memory is counted from that of whoever starts it.
+        # In a process of its own, which gives its memory back.
         maker = multiprocessing.get_context('spawn').Process(
             target=make, args=(kind, args.out, args.side)
         )
@@ -215,8 +233,9 @@ def main() -> int:
         folder = args.out / kind / 'images'
         for tool, arguments in commands(kind, args.out, folder).items():
             log = args.out / kind / f'{tool}.log'
-            status, seconds, memory = run(tool, arguments, log)
-            print(f'| {kind} | {tool} | {status} | {seconds:.0f} | {memory:.0f} |', flush=True)
+            status, seconds, own, worker = run(tool, arguments, log)
+            cells = kind, tool, status, f'{seconds:.0f}', f'{own:.0f}', f'{worker:.0f}'
+            print(f'| {" | ".join(map(str, cells))} |', flush=True)
             if status:
                 failed += 1
                 print('\n'.join(log.read_text(errors='replace').splitlines()[-5:]))

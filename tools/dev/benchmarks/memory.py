@@ -1,9 +1,11 @@
-"""Peak memory of a piece of work: exact on the CPU too, from the allocator's own record."""
+"""Peak memory of a piece of work, from the allocator's own record, and of processes."""
 
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -39,3 +41,10 @@ def peak_bytes(function: Callable[[], Any], device: str = 'cpu') -> int:
         now += event.nbytes()
         peak = max(peak, now)
     return peak
+
+
+def resident(pid: int | str = 'self') -> dict[str, float]:
+    """MiB of a process by kind: Rss, and Private, the pages that no other process has."""
+    text = Path(f'/proc/{pid}/smaps_rollup').read_text()
+    kinds = {name: int(size) / 1024 for name, size in re.findall(r'(\w+): +(\d+) kB', text)}
+    return kinds | dict(Private=kinds['Private_Clean'] + kinds['Private_Dirty'])
