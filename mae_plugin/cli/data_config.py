@@ -32,13 +32,15 @@ class Recipe(NamedTuple):
 RECIPES = (
     Recipe(
         1_000, 'base', 'tiny', 800,
-        'too few to learn from alone: go on from the official weights, and first try a frozen '
-        'DINOv2 or Pixio, which may need no pretraining at all',
+        'too few to learn from alone: go on from the official weights, and first try DINOv2, '
+        'DINOv3 or Pixio, frozen or with LoRA, which may need no pretraining at all (the dinov2, '
+        'dinov3, pixio and lora configs of configs/detection and configs/segmentation)',
     ),
     Recipe(
         10_000, 'base', 'small', 800,
         'from scratch MAE does worse on a few thousand pictures than ImageNet weights: go on '
-        'from the official file with its decoder',
+        'from the official file with its decoder, and compare with a frozen or LoRA-tuned DINOv2, '
+        'DINOv3 or Pixio (the configs of these names in configs/detection, configs/segmentation)',
     ),
     Recipe(
         100_000, 'base', 'small', 400,
