@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from mae_plugin.datasets.sampler import StreamSampler
 from mae_plugin.engine.feed import RESTARTS, TIMEOUT, BatchFeed
 from mae_plugin.engine.image_shape import hand_on_image_shape
+from mae_plugin.engine.worker_memory import LeanInit
 from mae_plugin.errors import UserError
 from mae_plugin.registry import DATA_SAMPLERS, LOOPS, builds
 
@@ -53,6 +54,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             said = {key: runner.cfg.get(key) for key in ('model', 'default_scope')}
             hand_on_image_shape(dict(said, train_dataloader=dataloader))
         super().__init__(runner, dataloader, max_epochs, **kwargs)
+        self.dataloader.worker_init_fn = LeanInit(self.dataloader.worker_init_fn, runner.model)
         self.feed = BatchFeed(self.dataloader, runner.seed, worker_timeout, worker_restarts)
         self._resuming = False
 
