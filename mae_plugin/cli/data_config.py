@@ -1,6 +1,7 @@
 """A pretraining config of some data, each choice with its reason."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ RECIPES = (
         "above ten million images 5 to 100 epochs (LightlyTrain's rule)",
     ),
 )  # fmt: skip
+_GENERAL = {'data', 'files', 'images', 'img', 'imgs', 'jpegimages', 'pictures', 'train'}
 WEIGHTS = {'base': 'mae-base-full', 'large': 'mae-visualize-large'}  # with their decoders
 
 
@@ -134,6 +136,7 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         images=images,
         what='windows' if windows else 'images',
         names=', '.join(os.path.basename(os.path.abspath(root)) for root in found.roots),
+        run=run_name(found.roots),
         size=size,
         patch=patch,
         why_size=why_size,
@@ -162,6 +165,17 @@ def write_config(found: Inspection, pretrained: str | None, device: str) -> str:
         bands={1: None, 3: None, 2: [0, 0, 0]}.get(found.channels, [3, 2, 1]),
     )
     return text.rstrip() + '\n'
+
+
+def run_name(roots: Sequence[str]) -> str:
+    """A name for the run: of the folders, where theirs say more than 'images'."""
+    names = []
+    for path in map(os.path.abspath, roots[:3]):
+        name = os.path.splitext(os.path.basename(path))[0]
+        if name.lower() in _GENERAL:
+            name = f'{os.path.basename(os.path.dirname(path))}-{name}'
+        names.append(re.sub(r'[^\w-]+', '_', name).strip('_-'))
+    return '-'.join(filter(None, names))[:60] or 'images'
 
 
 def _weights(pretrained: str | None) -> str:

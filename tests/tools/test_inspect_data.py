@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageOps
 
 from mae_plugin.cli import data_sources
-from mae_plugin.cli.data_config import RECIPES, recipe_for, size_and_patch
+from mae_plugin.cli.data_config import RECIPES, recipe_for, run_name, size_and_patch
 from mae_plugin.cli.write_data_report import write_data_report
 from mae_plugin.datasets.header_cache import HeaderCache
 from mae_plugin.errors import UserError
@@ -92,6 +92,7 @@ def test_bands_with_missing_values(tmp_path, capsys):
     cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
     assert np.allclose(cfg.model.data_preprocessor.mean, 35, atol=0.5)
     assert len(cfg.model.data_preprocessor.std) == cfg.model.backbone.in_channels == 12
+    assert cfg.work_dir == 'work_dirs/mae_one-two'
     parts = cfg.train_dataloader.dataset.datasets
     assert [part.data_root for part in parts] == roots
     assert parts[0].pipeline[0].nodata == -9999 and parts[0].pipeline[0].channels == 12
@@ -99,6 +100,27 @@ def test_bands_with_missing_values(tmp_path, capsys):
     text = ' '.join((tmp_path / 'out' / 'config.py').read_text().split())
     assert 'far from photographs' in text and 'mae-base-full' not in text
     assert 'all pixels' in capsys.readouterr().out
+
+
+def test_a_sample_of_the_images_is_within_a_hundredth_of_all_pixels(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / 'many').mkdir()
+    pixels = []
+    for number in range(500):
+        spread = rng.uniform(28, 32)
+        image = rng.normal(rng.normal(120, 3, 3), spread, (rng.integers(20, 40), 30, 3))
+        pixels.append(np.clip(np.rint(image), 0, 255).astype(np.uint8))
+        Image.fromarray(pixels[-1]).save(tmp_path / 'many' / f'{number}.png')
+    everything = np.concatenate([image.reshape(-1, 3) for image in pixels]).astype(np.float64)
+    mean, std = everything.mean(0), everything.std(0)
+    for whole in (False, True):
+        write_data_report([str(tmp_path / 'many')], str(tmp_path / 'out'), whole, workers=1)
+        told = Config.fromfile(tmp_path / 'out/config.py').model.data_preprocessor
+        tolerance = 1e-5 if whole else 0.01  # a config has six digits
+        np.testing.assert_allclose(told.mean, mean, rtol=tolerance)
+        np.testing.assert_allclose(told.std, std, rtol=tolerance)
+        sampled = 'all pixels' if whole else '128 images'
+        assert f'# Of {sampled}' in (tmp_path / 'out/config.py').read_text()
 
 
 @pytest.mark.slow
@@ -171,6 +193,9 @@ def test_choices():
         size, patch, _ = size_and_patch(sides, False)
         assert (size, patch) == expected and size % patch == 0
     assert size_and_patch([60], True)[:2] == (224, 16)
+    assert run_name(['/a/birds/images', "/a/it's more.txt"]) == 'birds-images-it_s_more'
+    assert run_name(['shards/train-{000..127}.tar']) == 'train-_000_127'
+    assert run_name(['/']) == 'images'
 
 
 def test_percentiles_of_sixteen_bits_are_fitted_once(tmp_path, capsys):
