@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from .report import Report, Stat, add_common_arguments, describe, set_threads
 
@@ -47,7 +48,7 @@ def main(args: Namespace) -> None:
     rates, memory = [], []
     for _ in range(args.rounds):
         loader = DataLoader(dataset, 1, num_workers=1, collate_fn=len)
-        iterator = iter(loader)
+        iterator: Any = iter(loader)
         (worker,) = iterator._workers
         empty = resident(worker.pid)['Rss']
         next(iterator)  # the header
