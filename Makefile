@@ -4,6 +4,8 @@
 # make lint   ruff, mypy, and the layers of the package (import-linter)
 # make docs   the documentation as a site, in work_dirs/docs; every link is followed
 # make release-check  wheel and source archive, installed into an empty environment and used there
+# make page-check  the page of tools/demo.py, driven in Debian's Chromium (apt-get install chromium)
+# make tracker-check  runs logged to W&B, Aim and ClearML, offline, read back
 # make gpu-dry  what can be known of a GPU without one: tools/dev/gpu/README.md (Python 3.12, 5 GB)
 # make clean  remove what was made here (environment, demo data and run)
 #
@@ -11,12 +13,13 @@
 # PYTHON=...    the Python to use (3.10 to 3.13)
 # TORCH=...     the torch to install, TORCHVISION=... the torchvision for the tests
 # PIP_ARGS=...  more arguments for pip, such as an index that has CPU builds of torch
-# PYTEST_ARGS=... arguments for pytest, such as tests/models
+# PYTEST_ARGS=... arguments for pytest, such as tests/models; PAGE_ARGS=... for page-check
 
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+PAGE_ARGS ?=
 export TORCH TORCHVISION PIP_ARGS
 
 # The first Python of a supported version, the tested one before others, one with venv before
@@ -38,7 +41,7 @@ WORKERS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-env test test-env test-fast test-fast-env lint lint-env docs docs-env release-check release-env \
-	gpu-dry clean
+	page-check page-env tracker-check trackers-env gpu-dry clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -92,8 +95,20 @@ release-env:
 release-check: release-env
 	@$(VENV_PYTHON) tools/dev/release_check.py
 
+page-env:
+	$(SETUP) page
+
+page-check: page-env
+	@.venv-page/bin/python tools/dev/page_check.py $(PAGE_ARGS)
+
+trackers-env:
+	$(SETUP) trackers
+
+tracker-check: trackers-env
+	@.venv-trackers/bin/python tools/dev/tracker_check.py
+
 gpu-dry:
 	@tools/dev/gpu_dry.sh
 
 clean:
-	rm -rf .venv .venv-gpu .gpu_wheels data/demo $(DEMO_DIR) $(DOCS_DIR) build dist *.egg-info
+	rm -rf .venv .venv-gpu .venv-page .venv-trackers .gpu_wheels data/demo $(DEMO_DIR) $(DOCS_DIR) build dist *.egg-info

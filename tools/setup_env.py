@@ -1,11 +1,12 @@
 """Set up the environment in ``.venv``: ``python tools/setup_env.py NAME``.
 
-NAME is one of ENVIRONMENTS: ``demo``, ``lint``, ``docs``, ``release``, ``fast``, ``test``, each
-called first by the Makefile's command. It needs nothing but Python. Each step leaves a stamp that
-holds what the step was; a re-run skips the steps whose stamp still says the same, and does again
-the one that was interrupted or whose content has changed. The environments are one: ``test`` adds
-to ``fast``, that to ``lint``, and that to ``demo``, as does ``docs``; ``release`` needs nothing of
-them.
+NAME is one of ENVIRONMENTS: ``demo``, ``lint``, ``docs``, ``release``, ``fast``, ``test``,
+``page``, ``trackers``, each called first by the Makefile's command. It needs nothing but Python.
+Each step leaves a stamp that holds what the step was; a re-run skips the steps whose stamp still
+says the same, and does again the one that was interrupted or whose content has changed. The
+environments are one: ``test`` adds to ``fast``, that to ``lint``, and that to ``demo``, as does
+``docs``; ``release`` needs nothing of them. ``page`` and ``trackers`` want other versions than the
+tests, and lie in ``.venv-page`` and ``.venv-trackers``.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ TEST = (
         built_for=TORCH,
     ),
 )
+PAGE = (Step('page', 'gradio, and Playwright, which drives it', _pip('gradio>=6', 'playwright')),)
+TRACKERS = (Step('trackers', 'W&B, Aim and ClearML', _pip('wandb', 'aim<3.29', 'clearml')),)
 ENVIRONMENTS = {
     'demo': DEMO,
     'lint': DEMO + LINT,
@@ -145,6 +148,8 @@ ENVIRONMENTS = {
     'release': RELEASE,
     'fast': DEMO + LINT + FAST,
     'test': DEMO + LINT + FAST + TEST,
+    'page': DEMO + PAGE,
+    'trackers': DEMO + TRACKERS,
 }
 
 
@@ -158,10 +163,11 @@ def main(arguments: Sequence[str]) -> None:
     if _MMCV in replaced and (missing := missing_prerequisite()):
         sys.exit(f'make test: {missing}')
     start = time.monotonic()
-    create_venv(VENV)
+    venv = ROOT / (f'.venv-{arguments[0]}' if arguments[0] in ('page', 'trackers') else '.venv')
+    create_venv(venv)
     for number, step in enumerate(steps, start=1):
-        run_step(step, VENV, f'[{number}/{len(steps)}]')
-    print(f'Environment .venv is ready ({time.monotonic() - start:.0f} s).', flush=True)
+        run_step(step, venv, f'[{number}/{len(steps)}]')
+    print(f'Environment {venv.name} is ready ({time.monotonic() - start:.0f} s).', flush=True)
 
 
 def create_venv(venv: Path) -> None:
@@ -178,7 +184,7 @@ def create_venv(venv: Path) -> None:
     except ImportError:
         name = f'python{version}-venv'
         sys.exit(f"Python {version} has no venv module: run 'apt-get install {name}' first")
-    print(f'Creating .venv with Python {version}', flush=True)
+    print(f'Creating {venv.name} with Python {version}', flush=True)
     subprocess.run([sys.executable, '-m', 'venv', '--clear', str(venv)], check=True)
 
 

@@ -45,7 +45,7 @@ TRACKERS = {
     'tensorboard': Tracker('TensorboardVisBackend', 'tensorboard'),
     'mlflow': Tracker('mae_plugin.MLflowVisBackend', 'mlflow', _mlflow),
     'wandb': Tracker(
-        'WandbVisBackend',
+        'mae_plugin.WandbVisBackend',
         'wandb',
         lambda work_dir: dict(init_kwargs=dict(project=PROJECT, name=work_dir.name)),
     ),
@@ -55,7 +55,10 @@ TRACKERS = {
     'clearml': Tracker(
         'ClearMLVisBackend',
         'clearml',
-        lambda work_dir: dict(init_kwargs=dict(project_name=PROJECT, task_name=work_dir.name)),
+        lambda work_dir: dict(
+            init_kwargs=dict(project_name=PROJECT, task_name=work_dir.name),
+            artifact_suffix='.py',  # by default each checkpoint is uploaded too
+        ),
     ),
 }
 

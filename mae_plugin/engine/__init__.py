@@ -1,6 +1,6 @@
 """See mae_plugin.registry: importing this package registers its parts."""
 
-from . import hooks, mlflow_backend, visualizer
+from . import hooks, mlflow_backend, visualizer, wandb_backend
 from .autocast import BFloat16OptimWrapper
 from .fsdp import FSDPStrategy
 from .lars import LARS
