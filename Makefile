@@ -57,6 +57,7 @@ demo: demo-env
 	@echo '== Pictures of the held-out photographs'
 	@$(VENV_PYTHON) tools/visualize.py "$$(cat $(DEMO_DIR)/last_checkpoint)" data/demo/val/* --mask-ratio 0.5 0.75 --seed 1 --out $(DEMO_PICTURE)
 	@echo 'Original | masked | reconstruction | reconstruction with the visible patches: $(DEMO_PICTURE)'
+	@echo 'Your own folder: . .venv/bin/activate && python tools/inspect_data.py PHOTOS'
 
 test-env:
 	$(SETUP) test
