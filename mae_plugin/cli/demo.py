@@ -1,6 +1,6 @@
 """A page to play with: hide patches of a picture and see what a MAE makes of them.
 
-    python tools/demo.py work_dirs/mae_demo/epoch_80.pth
+    python tools/demo.py work_dirs/RUN/epoch_800.pth
     python tools/demo.py mae_visualize_vit_large.pth dinov2_vitb14.pth     # side by side
 
 Any run of this project, official files with a decoder, and any other ViT file (then attention,
@@ -60,7 +60,7 @@ def main() -> None:
         check_port(args.host, args.port)
         import torch
 
-        from mae_plugin.cli.demo_page import make_page
+        from mae_plugin.cli.demo_page import CSS, make_page
         from mae_plugin.visualization.explorer import Explorer
 
         device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -78,4 +78,7 @@ def main() -> None:
             show_error=True,
             footer_links=['gradio'],
             run_history=False,
+            enable_monitoring=False,
+            app_kwargs=dict(openapi_url=None),
+            css=CSS,
         )

@@ -121,6 +121,12 @@ class Explorer:
         """The image as uint8 (H, W, 3) RGB."""
         return to_display(image, image, self.bands)[0]
 
+    def masked(self, image: Tensor, hidden: np.ndarray) -> np.ndarray:
+        """The image with the patches in grey that ``hidden`` (h, w) says."""
+        original = self.shown(image)
+        mask = enlarge_to(torch.from_numpy(hidden)[None].float(), original.shape[:2]).bool()
+        return np.where(mask[0, :, :, None].numpy(), np.uint8(GREY), original)
+
     def reconstruct(
         self, image: Tensor, masking: Masking, seed: int = 0
     ) -> list[tuple[np.ndarray, str]]:
@@ -137,12 +143,10 @@ class Explorer:
         if self.mae is None:
             grid = self.grid(image)
             _, masked = masking(1, grid, 'cpu', torch.tensor(keys))
-            hidden = torch.zeros(grid[0] * grid[1], dtype=torch.bool)
-            hidden[masked[0]] = True
-            original = self.shown(image)
-            mask = enlarge_to(hidden.reshape(1, *grid).float(), original.shape[:2]).bool()
-            grey = np.where(mask[0, :, :, None].numpy(), np.uint8(GREY), original)
-            return [(original, _CAPTIONS[0]), (grey, _CAPTIONS[1])]
+            hidden = np.zeros(grid[0] * grid[1], bool)
+            hidden[masked[0].numpy()] = True
+            both = (self.shown(image), self.masked(image, hidden.reshape(grid)))
+            return list(zip(both, _CAPTIONS))
         trained, self.mae.masking = self.mae.masking, masking
         try:
             pictures = reconstruction_pictures(self.mae, image, keys, self.bands)

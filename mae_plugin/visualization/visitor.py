@@ -11,7 +11,6 @@ from mae_plugin.registry import MODELS
 
 from .explorer import Explorer, GivenMask
 
-Picture = tuple[np.ndarray, str]
 BY_HAND = 'by hand'
 # Small pictures are enlarged, so that patches can be seen and hit.
 _LEAST_SIDE = 448
@@ -30,20 +29,21 @@ class Visitor:
         self.maskings = maskings
 
     def open(self, upload: str | None) -> tuple:
-        """A file that was uploaded: its path on this machine, and the picture."""
-        if upload is None:
-            return None, None, [], []
-        first = self.explorers[0]
-        return upload, enlarged(first.shown(first.load(upload))), [], []
+        """A file that was uploaded: its path on this machine, once it is known to be a picture."""
+        if upload is not None:
+            self.explorers[0].load(upload)
+        return (upload,)
 
     def hide(
         self, path: str | None, ratio: float, kind: str, seed: int, hidden: np.ndarray | None
     ) -> tuple:
-        """Hide patches and reconstruct: the masked picture, the results, and what is hidden."""
+        """Hide patches: what is hidden, original, masked, and two pictures of each decoder."""
+        decoders = [explorer for explorer in self.explorers if explorer.mae is not None]
         if path is None:
-            return None, [], None
-        image = self.explorers[0].load(path)
-        grid = self.explorers[0].grid(image)
+            return (None,) * (3 + 2 * len(decoders))
+        first = self.explorers[0]
+        image = first.load(path)
+        grid = first.grid(image)
         if kind != BY_HAND or hidden is None or hidden.shape != grid:
             kind = self.maskings.get(kind, 'RandomMasking')
             masking = MODELS.build(dict(type=kind, mask_ratio=ratio))
@@ -51,15 +51,21 @@ class Visitor:
             hidden = np.zeros(grid[0] * grid[1], bool)
             hidden[ids[0].numpy()] = True
             hidden = hidden.reshape(grid)
-        results: list[Picture] = []
-        shown = None
-        for explorer in self.explorers:
+        pictures = [first.shown(image), first.masked(image, hidden)]
+        results: list[np.ndarray | None] = [enlarged(picture) for picture in pictures]
+        for explorer in decoders:
             own = explorer.load(path)
             found = explorer.reconstruct(own, GivenMask(fitted(hidden, explorer.grid(own))))
-            shown = found[1][0] if shown is None else shown
-            results += named(explorer, found[2:] or found[:1], len(self.explorers))
-        assert shown is not None
-        return enlarged(shown), results, hidden
+            # A target without pixels has no reconstruction.
+            results += [enlarged(picture) for picture, _ in found[2:]] or (None, None)
+        return hidden, *results
+
+    def draw(
+        self, path: str | None, ratio: float, kind: str, seed: int, hidden: np.ndarray | None
+    ) -> tuple:
+        """Draw a mask anew, of the first kind after one by hand: its kind, and as :meth:`hide`."""
+        kind = next(iter(self.maskings)) if kind == BY_HAND else kind
+        return kind, *self.hide(path, ratio, kind, seed, hidden)
 
     def toggle(
         self,
@@ -72,7 +78,7 @@ class Visitor:
     ) -> tuple:
         """Hide a patch or show it again."""
         if path is None or hidden is None:
-            return kind, None, [], None
+            return kind, *self.hide(None, ratio, kind, seed, None)
         row, column = self._patch(path, place)
         changed = hidden.copy()
         changed[row, column] = not changed[row, column]
@@ -80,30 +86,36 @@ class Visitor:
             raise UserError('at least one patch is hidden, and one visible')
         return BY_HAND, *self.hide(path, ratio, BY_HAND, seed, changed)
 
-    def look(self, path: str | None, place: tuple[int, int]) -> list[Picture]:
-        """Where the patch that was clicked on attends, and what is like it."""
+    def look(self, path: str | None, place: tuple[int, int] | None = None) -> tuple:
+        """Where a patch attends, and what is like it, of each checkpoint.
+
+        Args:
+            path: The picture's.
+            place: Of a click; None is the middle.
+
+        Returns:
+            The picture with a frame around the patch, then two pictures of each checkpoint.
+        """
         if path is None:
-            return []
-        row, column = self._patch(path, place)
+            return (None,) * (1 + 2 * len(self.explorers))
         first = self.explorers[0]
-        height, width = first.grid(first.load(path))
-        pictures: list[Picture] = []
+        image = first.load(path)
+        height, width = first.grid(image)
+        row, column = self._patch(path, place) if place else (height // 2, width // 2)
+        pictures = [framed(enlarged(first.shown(image)), row, column, (height, width))]
         for explorer in self.explorers:
             image = explorer.load(path)
             own = explorer.grid(image)
             patch = row * own[0] // height, column * own[1] // width
-            pictures += named(explorer, explorer.look(image, patch), len(self.explorers))
-        return pictures
+            pictures += [enlarged(picture) for picture, _ in explorer.look(image, patch)]
+        return tuple(pictures)
 
-    def colours(self, path: str | None) -> list[Picture]:
+    def colours(self, path: str | None) -> tuple:
         """Colours of the features of each checkpoint."""
         if path is None:
-            return []
-        pictures: list[Picture] = []
-        for explorer in self.explorers:
-            found = explorer.colours(explorer.load(path))
-            pictures += named(explorer, found, len(self.explorers))
-        return pictures
+            return (None,) * len(self.explorers)
+        pictures = [explorer.colours(explorer.load(path)) for explorer in self.explorers]
+        return tuple(enlarged(picture) for ((picture, _),) in pictures)
 
     def _patch(self, path: str, place: tuple[int, int]) -> tuple[int, int]:
         """Row and column of a click on a picture of :func:`enlarged`."""
@@ -115,10 +127,14 @@ class Visitor:
         return min(max(row, 0), height - 1), min(max(column, 0), width - 1)
 
 
-def named(explorer: Explorer, pictures: Sequence[Picture], checkpoints: int) -> list[Picture]:
-    """Pictures with the checkpoint's name in their captions, where there are several."""
-    prefix = f'{explorer.name}: ' if checkpoints > 1 else ''
-    return [(enlarged(picture), prefix + caption) for picture, caption in pictures]
+def framed(picture: np.ndarray, row: int, column: int, grid: tuple[int, int]) -> np.ndarray:
+    """A picture with a red frame around a patch of its grid (h, w)."""
+    side, width = picture.shape[0] // grid[0], max(2, picture.shape[0] // 100)
+    top, left = row * side, column * side
+    inner = picture[top + width : top + side - width, left + width : left + side - width].copy()
+    picture[top : top + side, left : left + side] = (230, 30, 30)
+    picture[top + width : top + side - width, left + width : left + side - width] = inner
+    return picture
 
 
 def fitted(hidden: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

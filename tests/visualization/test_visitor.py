@@ -7,6 +7,7 @@ from tiny_files import write_files
 from mae_plugin.cli.visualize import MASKINGS
 from mae_plugin.errors import UserError
 from mae_plugin.visualization.explorer import Explorer
+from mae_plugin.visualization.reconstruction import GREY
 from mae_plugin.visualization.visitor import BY_HAND, Visitor, fitted
 
 
@@ -26,30 +27,39 @@ def visitor(folder):
 @pytest.mark.slow
 def test_slider_and_seed_choose_the_patches_and_a_click_turns_one_over(folder, visitor):
     path = str(folder / 'photo.png')
-    opened, original, looks, colours = visitor.open(path)
-    # 16 x 24 pixels, each enlarged to 28: patches of 112.
-    assert opened == path and original.shape == (24 * 28, 16 * 28, 3) and looks == colours == []
-    masked, results, hidden = visitor.hide(path, 0.75, 'random', 0, None)
-    assert masked.shape == original.shape and hidden.shape == (6, 4) and hidden.sum() == 18
-    # The run's reconstruction, and that with what was visible; of the encoder the picture alone.
-    assert [caption.split(': ')[1] for _, caption in results] == [
-        'reconstruction', 'with the visible patches', 'original',
-    ]  # fmt: skip
-    assert visitor.hide(path, 0.5, 'random', 0, hidden)[2].sum() == 12
-    assert (visitor.hide(path, 0.75, 'random', 1, None)[2] != hidden).any()
+    assert visitor.open(path) == (path,)
+    # 16 x 24 pixels, each enlarged to 28: patches of 112. Then the run's reconstruction, and that
+    # with what was visible; the encoder has none.
+    hidden, original, masked, *results = visitor.hide(path, 0.75, 'random', 0, None)
+    assert original.shape == masked.shape == (24 * 28, 16 * 28, 3) and len(results) == 2
+    assert hidden.shape == (6, 4) and hidden.sum() == 18
+    seen = ~hidden.repeat(112, 0).repeat(112, 1)
+    assert (masked[seen] == original[seen]).all() and (masked[~seen] == GREY).all()
+    assert (results[1][seen] == original[seen]).all()
+    assert visitor.hide(path, 0.5, 'random', 0, hidden)[0].sum() == 12
+    assert (visitor.hide(path, 0.75, 'random', 1, None)[0] != hidden).any()
 
-    kind, _, _, changed = visitor.toggle(path, 0.75, 'random', 0, hidden, (2 * 112 + 5, 111))
+    kind, changed, *_ = visitor.toggle(path, 0.75, 'random', 0, hidden, (2 * 112 + 5, 111))
     turned = np.argwhere(changed != hidden)
     assert kind == BY_HAND and turned.tolist() == [[0, 2]]
     # What was chosen by hand stays until another mask is asked for.
-    assert (visitor.hide(path, 0.1, BY_HAND, 0, changed)[2] == changed).all()
+    assert (visitor.hide(path, 0.1, BY_HAND, 0, changed)[0] == changed).all()
+    # The slider and the seed ask for one.
+    kind, drawn, *_ = visitor.draw(path, 0.5, BY_HAND, 0, changed)
+    assert kind == 'random' and drawn.sum() == 12
+    assert visitor.draw(path, 0.5, 'block', 0, changed)[0] == 'block'
 
 
 def test_a_click_looks_from_the_same_place_in_each(folder, visitor):
     path = str(folder / 'photo.png')
-    pictures = visitor.look(path, (447, 671))  # the last patch of both
+    framed, *pictures = visitor.look(path, (447, 671))  # the last patch of both
     assert len(pictures) == 4
-    assert visitor.colours(path)[0][0].shape == (24 * 28, 16 * 28, 3)
+    red = (framed == (230, 30, 30)).all(-1)
+    assert red[671, 447] and not red[: 5 * 112].any() and not red[:, : 3 * 112].any()
+    assert not red[616, 392]  # inside the frame
+    assert (visitor.look(path)[0] == (230, 30, 30)).all(-1)[3 * 112, 2 * 112]  # the middle
+    first, second = visitor.colours(path)
+    assert first.shape == (24 * 28, 16 * 28, 3) and second.shape == first.shape
 
 
 def test_what_is_no_picture_gets_a_message(folder, visitor):
@@ -61,7 +71,13 @@ def test_what_is_no_picture_gets_a_message(folder, visitor):
     every[0, 0] = False
     with pytest.raises(UserError, match='at least one'):
         visitor.toggle(str(folder / 'photo.png'), 0.5, BY_HAND, 0, every, (0, 0))
-    assert visitor.hide(None, 0.5, 'random', 0, None) == (None, [], None)
+
+
+def test_an_empty_page_stays_empty(visitor):
+    assert visitor.open(None) == (None,)
+    assert visitor.hide(None, 0.5, 'random', 0, None) == (None,) * 5
+    assert visitor.toggle(None, 0.5, 'random', 0, None, (0, 0)) == ('random', *(None,) * 5)
+    assert visitor.look(None) == (None,) * 5 and visitor.colours(None) == (None,) * 2
 
 
 def test_a_mask_on_another_grid_hides_something_and_shows_something():

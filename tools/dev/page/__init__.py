@@ -1,0 +1,1 @@
+"""What the page is checked with: files, its server, a visitor."""
