@@ -8,20 +8,9 @@ Cost:  one forward pass over the set; nothing is trained.
 Score: mCE B 51.7, L 41.8, H 33.8, H at 448 px 36.8 (MAE paper, appendix B).
 """
 
-_base_ = './finetune_vit-b_mae_100e_in1k.py'
+_base_ = './robustness_vit-b_imagenet-a.py'
 
 data_root = 'data/imagenet-c/'
-
-model = dict(backbone=dict(init_cfg=None))
-
-# Nothing is trained here.
-train_dataloader = None
-val_dataloader = None
-train_cfg = None
-val_cfg = None
-optim_wrapper = None
-param_scheduler = None
-val_evaluator = None
 
 # Its images have 224 px already: the benchmark's own evaluation cuts the centre and resizes
 # nothing. At 448 px: dict(type='Resize', scale=448, backend='pillow', interpolation='bicubic').
@@ -30,13 +19,5 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
-test_dataloader = dict(
-    dataset=dict(data_root=data_root, data_prefix='', classes=None, pipeline=test_pipeline),
-)
-# Which class a folder's name stands for is read off ImageNet's own folders.
-test_evaluator = dict(
-    _delete_=True,
-    type='mae_plugin.ImageNetVariantAccuracy',
-    imagenet_folders='data/imagenet/val',
-    corruptions=True,
-)
+test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_evaluator = dict(corruptions=True)

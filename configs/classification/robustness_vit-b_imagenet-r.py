@@ -7,25 +7,8 @@ Cost:  one forward pass over the set; nothing is trained.
 Score: top-1 B 48.3, L 59.9, H 64.4, H at 448 px 66.5 (MAE paper, appendix B).
 """
 
-_base_ = './finetune_vit-b_mae_100e_in1k.py'
+_base_ = './robustness_vit-b_imagenet-a.py'
 
 data_root = 'data/imagenet-r/'
 
-model = dict(backbone=dict(init_cfg=None))
-
-# Nothing is trained here.
-train_dataloader = None
-val_dataloader = None
-train_cfg = None
-val_cfg = None
-optim_wrapper = None
-param_scheduler = None
-val_evaluator = None
-
-test_dataloader = dict(dataset=dict(data_root=data_root, data_prefix='', classes=None))
-# Which class a folder's name stands for is read off ImageNet's own folders.
-test_evaluator = dict(
-    _delete_=True,
-    type='mae_plugin.ImageNetVariantAccuracy',
-    imagenet_folders='data/imagenet/val',
-)
+test_dataloader = dict(dataset=dict(data_root=data_root))
