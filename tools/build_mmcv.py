@@ -26,6 +26,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 MMCV = 'onedl-mmcv'
@@ -45,8 +46,6 @@ class BuildError(RuntimeError):
 
 def main() -> None:
     """Install mmcv with operators into the running environment."""
-    from importlib.metadata import version
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -199,7 +198,15 @@ def _source(folder: Path, requirement: str) -> Path:
     (archive,) = fresh.glob('*.tar.gz')
     subprocess.run(['tar', '-xzf', archive.name, '--strip-components=1'], cwd=fresh, check=True)
     archive.unlink()
+    setup = fresh / 'setup.py'
+    setup.write_text(with_standard(setup.read_text(encoding='utf-8'), version('torch')), 'utf-8')
     return fresh.rename(source)
+
+
+def with_standard(setup: str, torch_version: str) -> str:
+    """mmcv's ``setup.py`` with the C++ that torch's headers ask for: C++20 from torch 2.14 on."""
+    major, minor = map(int, torch_version.split('.')[:2])
+    return setup.replace("'-std=c++17'", "'-std=c++20'") if (major, minor) >= (2, 14) else setup
 
 
 def _compile(source: Path, target: Path, log: Path) -> None:

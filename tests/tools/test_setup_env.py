@@ -148,3 +148,11 @@ def test_a_kept_wheel_is_reused_without_a_compiler(tools, tmp_path, monkeypatch,
 def test_wheels_of_different_torches_are_kept_apart(tools) -> None:
     _, build_mmcv = tools
     assert build_mmcv.cache_key('2.13.0+cpu') != build_mmcv.cache_key('2.13.0')
+
+
+def test_newer_torch_gets_the_cpp_that_its_headers_ask_for(tools) -> None:
+    _, build_mmcv = tools
+    setup = "extra_compile_args['cxx'] = ['-Wall', '-std=c++17']\n"
+    assert build_mmcv.with_standard(setup, '2.13.0+cpu') == setup
+    assert build_mmcv.with_standard(setup, '2.1.2') == setup
+    assert build_mmcv.with_standard(setup, '2.14.1') == setup.replace('17', '20')
