@@ -8,7 +8,8 @@ LIBRARIES = (
     *('simplejpeg', 'tifffile', 'ninja', 'packaging', 'prettytable', 'psutil', 'pycocotools'),
     *('pytest>=8', 'pytest-xdist', 'scikit-image', 'scikit-learn', 'scipy', 'shapely', 'six'),
     *('tensorboard', 'terminaltables', 'timm>=1', 'tqdm', 'webdataset', 'wheel', 'openmim'),
-    *('onnx', 'onnxruntime', 'pyarrow', 'pydicom>=3', 'zarr'),
+    *('onnx', 'onnxruntime', 'pyarrow', 'pydicom>=3', 'zarr', 'ipykernel', 'nbclient'),
+    *('alembic', 'mlflow-skinny', 'sqlalchemy'),
 )
 
 
