@@ -8,6 +8,7 @@ likeness and colours alone). The page is at http://127.0.0.1:7860, for this mach
 --host says otherwise. It needs gradio: pip install 'mae_plugin[demo]'.
 """
 
+import os
 import socket
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
@@ -58,6 +59,8 @@ def main() -> None:
                 "the page needs gradio: pip install 'mae_plugin[demo]', or pip install gradio"
             ) from None
         check_port(args.host, args.port)
+        # Threads that wait leave the cores to the browser. Read once, when torch is imported.
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
         import torch
 
         from mae_plugin.cli.demo_page import CSS, make_page

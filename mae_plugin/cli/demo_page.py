@@ -63,7 +63,8 @@ def make_page(explorers: Sequence[Explorer]) -> Any:
             clicked = panel('click on a patch', 'original', several)
             looks = panels(explorers, ('where it attends', 'which are like it'), several)
         with gradio.Tab('Colours'), gradio.Row():
-            colours = panels(explorers, ('three principal components',), several)
+            plain = panel('original', several=several)
+            colours = panels(explorers, ('features as colours',), several)
 
         knobs = [path, ratio, kind, seed, hidden]
         pictures = [hidden, original, masked, *results]
@@ -74,7 +75,7 @@ def make_page(explorers: Sequence[Explorer]) -> Any:
         opened = upload.change(told(visitor.open), [upload], [path], **own)
         opened.success(told(visitor.hide), knobs, pictures, **own)
         opened.success(told(visitor.look), [path], [clicked, *looks], **own)
-        opened.success(told(visitor.colours), [path], colours, **own)
+        opened.success(told(visitor.colours), [path], [plain, *colours], **own)
         kind.input(told(visitor.hide), knobs, pictures, **own)
         for knob in (ratio, seed):
             knob.input(

@@ -54,7 +54,7 @@ class Visitor:
         pictures = [first.shown(image), first.masked(image, hidden)]
         results: list[np.ndarray | None] = [enlarged(picture) for picture in pictures]
         for explorer in decoders:
-            own = explorer.load(path)
+            own = image if explorer is first else explorer.load(path)
             found = explorer.reconstruct(own, GivenMask(fitted(hidden, explorer.grid(own))))
             # A target without pixels has no reconstruction.
             results += [enlarged(picture) for picture, _ in found[2:]] or (None, None)
@@ -111,11 +111,13 @@ class Visitor:
         return tuple(pictures)
 
     def colours(self, path: str | None) -> tuple:
-        """Colours of the features of each checkpoint."""
+        """The picture, and colours of the features of each checkpoint."""
         if path is None:
-            return (None,) * len(self.explorers)
+            return (None,) * (1 + len(self.explorers))
+        first = self.explorers[0]
+        original = enlarged(first.shown(first.load(path)))
         pictures = [explorer.colours(explorer.load(path)) for explorer in self.explorers]
-        return tuple(enlarged(picture) for ((picture, _),) in pictures)
+        return original, *(enlarged(picture) for ((picture, _),) in pictures)
 
     def _patch(self, path: str, place: tuple[int, int]) -> tuple[int, int]:
         """Row and column of a click on a picture of :func:`enlarged`."""

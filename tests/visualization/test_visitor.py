@@ -58,8 +58,8 @@ def test_a_click_looks_from_the_same_place_in_each(folder, visitor):
     assert red[671, 447] and not red[: 5 * 112].any() and not red[:, : 3 * 112].any()
     assert not red[616, 392]  # inside the frame
     assert (visitor.look(path)[0] == (230, 30, 30)).all(-1)[3 * 112, 2 * 112]  # the middle
-    first, second = visitor.colours(path)
-    assert first.shape == (24 * 28, 16 * 28, 3) and second.shape == first.shape
+    pictures = visitor.colours(path)  # the picture, and one of each
+    assert [picture.shape for picture in pictures] == [(24 * 28, 16 * 28, 3)] * 3
 
 
 def test_what_is_no_picture_gets_a_message(folder, visitor):
@@ -77,7 +77,7 @@ def test_an_empty_page_stays_empty(visitor):
     assert visitor.open(None) == (None,)
     assert visitor.hide(None, 0.5, 'random', 0, None) == (None,) * 5
     assert visitor.toggle(None, 0.5, 'random', 0, None, (0, 0)) == ('random', *(None,) * 5)
-    assert visitor.look(None) == (None,) * 5 and visitor.colours(None) == (None,) * 2
+    assert visitor.look(None) == (None,) * 5 and visitor.colours(None) == (None,) * 3
 
 
 def test_a_mask_on_another_grid_hides_something_and_shows_something():

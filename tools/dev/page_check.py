@@ -106,9 +106,9 @@ def look_around(browser: Any, address: str, width: int, picture: Path, out: Path
     visit.tab(TABS[2])
     visit.settle()
     visit.screenshot(out / f'{TABS[2].lower()}_{width}.png')
-    # Original, masked, two of the decoder; the frame, two of each encoder; colours of each.
+    # Original, masked, two of the decoder; framed, two of each encoder; original, colours of each.
     pictures = len(visit.sources())
-    require(pictures == 4 + 5 + 2, f'{pictures} pictures')
+    require(pictures == 4 + 5 + 3, f'{pictures} pictures')
     require(visit.overflow() <= 0, f'at {width} px the page is {visit.overflow()} px too wide')
     require(visit.hosts <= {address.split('/')[2]}, f'it asks others: {visit.hosts}')
     require(not visit.errors, f'errors of its script: {visit.errors}')
