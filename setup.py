@@ -82,13 +82,15 @@ class BuildWithConfigs(build_py):
 
     def run(self) -> None:
         super().run()
-        package = ROOT if self.editable_mode else Path(self.build_lib)
+        # setuptools before 64, to which openmim holds people, has no editable mode of this kind.
+        editable = getattr(self, 'editable_mode', False)
+        package = ROOT if editable else Path(self.build_lib)
         target = package / 'mae_plugin' / '.mim'
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name in SHIPPED:
             source = ROOT / name
-            if self.editable_mode:
+            if editable:
                 try:
                     (target / name).symlink_to(Path('../..') / name)
                 except OSError:  # Windows grants it to few; our own command does without

@@ -86,6 +86,11 @@ def as_uint16(values: Tensor) -> Tensor:
     return values.to(torch.uint16 if hasattr(torch, 'uint16') else torch.float32)
 
 
+def tracing_exporter() -> dict[str, Any]:
+    """Arguments of ``torch.onnx.export`` for the exporter that traces; before 2.5 the only one."""
+    return dict(dynamo=False) if TORCH >= (2, 5) else {}
+
+
 def has_fused_optimizers(device_type: str) -> bool:
     """Whether optimizers take ``fused=True`` for parameters on a kind of device."""
     return device_type == 'cuda' or TORCH >= (2, 4)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_plugin.checkpoint.load import load_pretrained
-from mae_plugin.compat import require_torch
+from mae_plugin.compat import require_torch, tracing_exporter
 from mae_plugin.errors import UserError
 from mae_plugin.evaluation.encoder import load_encoder, read_model_config
 from mae_plugin.models.dense.vit_backbone import ViTBackbone
@@ -95,10 +95,13 @@ def load_deployable(
 
 
 def write_onnx(deployable: Deployable, path: str | Path) -> None:
-    """Write ONNX with any batch, height and width.
+    """Write ONNX with any batch, height and width, by the exporter that traces.
 
-    The exporter is the one that traces, which takes every torch from 2.1 on.
+    Raises:
+        UserError: If torch is older than 2.4, and the model a dense backbone.
     """
+    if isinstance(deployable.model, ViTBackbone):  # its attention has a scale of its own
+        require_torch('2.4', 'ONNX of a dense backbone')
     names = deployable.outputs
     sides = {0: 'batch', 2: 'height', 3: 'width'}
     axes = {name: {0: 'batch', 1: f'{name}_1'} for name in names}
@@ -114,7 +117,7 @@ def write_onnx(deployable: Deployable, path: str | Path) -> None:
             output_names=names,
             dynamic_axes=dict(images=sides, **axes),
             opset_version=17,
-            dynamo=False,
+            **tracing_exporter(),
         )
 
 

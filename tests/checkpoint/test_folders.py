@@ -71,6 +71,7 @@ def test_a_missing_part_is_named(tmp_path):
 @torch.no_grad()
 def test_folders_of_dinov3(tmp_path):
     """Their config names the gate's activation, and the base of the rotary positions."""
+    pytest.importorskip('transformers', '4.56', reason=peers.NEWER)
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
     from .families import dinov3_arch

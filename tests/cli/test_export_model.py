@@ -73,7 +73,7 @@ def test_program_of_an_encoder(monkeypatch, tmp_path, encoder):
     torch.testing.assert_close(tokens, encoder(normalised(images)))
 
 
-def test_backbone_of_a_config_with_a_detectors_weights(monkeypatch, tmp_path):
+def test_backbone_of_a_config_with_a_detectors_weights(monkeypatch, tmp_path, capsys):
     torch.manual_seed(0)
     backbone = ViTBackbone(
         img_size=32, with_cls_token=False, window_size=3, rel_pos_img_size=24,
@@ -87,10 +87,16 @@ def test_backbone_of_a_config_with_a_detectors_weights(monkeypatch, tmp_path):
     torch.save(dict(state_dict=detector.state_dict()), tmp_path / 'detector.pth')
     (tmp_path / 'config.py').write_text(CONFIG)
     out = tmp_path / 'backbone.onnx'
-    export(
-        monkeypatch, tmp_path / 'detector.pth', '--to', 'onnx', '--num-heads', 2,
+    arguments = (
+        tmp_path / 'detector.pth', '--to', 'onnx', '--num-heads', 2,
         '--config', tmp_path / 'config.py', '--out', out,
     )  # fmt: skip
+    if TORCH < (2, 4):
+        with pytest.raises(SystemExit):
+            export(monkeypatch, *arguments)
+        assert 'ONNX of a dense backbone needs torch 2.4' in capsys.readouterr().err
+        return
+    export(monkeypatch, *arguments)
     images = pixels(2, 3, 37, 51)
     maps = onnxruntime.InferenceSession(str(out)).run(
         ['map0', 'map1'], dict(images=images.numpy())

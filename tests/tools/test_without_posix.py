@@ -17,6 +17,10 @@ from mae_plugin.engine.feed import BatchFeed
 # name before it imports `resource` or chooses how processes start.
 HIDE = """
 import multiprocessing, os, platform, sys
+try:
+    import platformdirs  # takes POSIX for granted, where sys.platform names no Windows
+except ImportError:
+    pass
 platform.system = lambda: 'Windows'
 multiprocessing.set_start_method('spawn')
 for name in ('fcntl', 'grp', 'pwd', 'resource', 'termios'):

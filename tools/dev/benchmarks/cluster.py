@@ -87,6 +87,9 @@ class Size:
 
 def main(args: Namespace) -> None:
     """Count, work out and report."""
+    from mae_plugin.compat import require_torch
+
+    require_torch('2.6', 'counting a step')
     report = Report('Scaling on paper', settings_of(args))
     sizes = {name: count(*arch) for name, arch in ARCHS.items()}
     report.table('Models, counted', [_model_row(name, size) for name, size in sizes.items()])

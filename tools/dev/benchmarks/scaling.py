@@ -38,6 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> None:
     """Measure and report."""
+    from mae_plugin.compat import require_torch
+
+    require_torch('2.6', 'the scaling benchmark')
     set_threads(args.threads)
     if args.device == 'cpu':
         from mae_plugin.engine.cpu_tuning import keep_freed_memory

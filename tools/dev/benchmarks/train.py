@@ -40,6 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> None:
     """Measure and report."""
+    from mae_plugin.compat import require_torch
+
+    require_torch('2.6', 'the training benchmark')
     set_threads(args.threads)
     import torch
 
