@@ -91,8 +91,8 @@ class Failure:
 
         if isinstance(error, torch.cuda.OutOfMemoryError):
             return cls('out of memory')
-        lines: list[Any] = str(error).strip().splitlines() or ['']
-        return cls(f'{type(error).__name__}: {lines[0][:160]}')
+        told = ''.join(traceback.format_exception_only(error)).strip()
+        return cls(told.splitlines()[0][:180])
 
     def __str__(self) -> str:
         return self.reason
