@@ -93,7 +93,8 @@ def tracing_exporter() -> dict[str, Any]:
 
 def has_fused_optimizers(device_type: str) -> bool:
     """Whether optimizers take ``fused=True`` for parameters on a kind of device."""
-    return device_type == 'cuda' or TORCH >= (2, 4)
+    oldest = (2, 4) if device_type == 'cpu' else (2, 6)  # Apple's, and shapes alone
+    return device_type == 'cuda' or oldest <= TORCH
 
 
 def load_restricted(

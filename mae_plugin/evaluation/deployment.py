@@ -98,10 +98,10 @@ def write_onnx(deployable: Deployable, path: str | Path) -> None:
     """Write ONNX with any batch, height and width, by the exporter that traces.
 
     Raises:
-        UserError: If torch is older than 2.4, and the model a dense backbone.
+        UserError: If torch is older than 2.6, and the model a dense backbone.
     """
     if isinstance(deployable.model, ViTBackbone):  # its attention has a scale of its own
-        require_torch('2.4', 'ONNX of a dense backbone')
+        require_torch('2.6', 'ONNX of a dense backbone')
     names = deployable.outputs
     sides = {0: 'batch', 2: 'height', 3: 'width'}
     axes = {name: {0: 'batch', 1: f'{name}_1'} for name in names}

@@ -91,10 +91,10 @@ def test_backbone_of_a_config_with_a_detectors_weights(monkeypatch, tmp_path, ca
         tmp_path / 'detector.pth', '--to', 'onnx', '--num-heads', 2,
         '--config', tmp_path / 'config.py', '--out', out,
     )  # fmt: skip
-    if TORCH < (2, 4):
+    if TORCH < (2, 6):
         with pytest.raises(SystemExit):
             export(monkeypatch, *arguments)
-        assert 'ONNX of a dense backbone needs torch 2.4' in capsys.readouterr().err
+        assert 'ONNX of a dense backbone needs torch 2.6' in capsys.readouterr().err
         return
     export(monkeypatch, *arguments)
     images = pixels(2, 3, 37, 51)

@@ -64,6 +64,7 @@ def _forks(python: str, torch: str, torchvision: str) -> Environment:
 _NUMPY_1 = (
     *('numpy==1.26.*', 'setuptools<70', 'opencv-python-headless<4.12', 'opencv-python<4.12'),
     'transformers==4.40.2',
+    'pyarrow<24',  # newer ones want NumPy 2
 )
 _UPSTREAM_EXTRAS = ('upstream', 'upstream-det', 'upstream-seg', 'upstream-cls', 'upstream-dev')
 ENVIRONMENTS = {
