@@ -71,6 +71,7 @@ class Contestant:
         shape = (options.batch_size, 3, options.img_size, options.img_size)
         self.images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
         self.autocast: Any = nullcontext
+        self.tuning: Any = nullcontext  # of the backward too, which may compute blocks again
         if options.amp:
             self.autocast = lambda: torch.autocast(device.type, half)
         scaled = options.amp and half == torch.float16
@@ -78,9 +79,10 @@ class Contestant:
 
     def forward_backward(self) -> None:
         """Loss and gradients."""
-        with self.autocast():
-            loss = self.loss(self.images)
-        self.scaler.scale(loss).backward()
+        with self.tuning():
+            with self.autocast():
+                loss = self.loss(self.images)
+            self.scaler.scale(loss).backward()
 
     def update(self) -> None:
         """Optimizer step; the gradients are dropped."""
@@ -130,13 +132,10 @@ def ours(options: Options, decoder: str = 'mae') -> Contestant:
         )
     )
     optimizer = constructor(model).optimizer
-    tuned = options.device == 'cpu' and not options.compile
-
-    def loss(images: Tensor) -> Tensor:
-        with cpu_tuning() if tuned else nullcontext():
-            return model.loss(images)['loss']
-
-    return Contestant(model, loss, optimizer, options)
+    contestant = Contestant(model, lambda images: model.loss(images)['loss'], optimizer, options)
+    if options.device == 'cpu' and not options.compile:
+        contestant.tuning = cpu_tuning
+    return contestant
 
 
 def mmpretrain_mae(options: Options) -> Contestant:
