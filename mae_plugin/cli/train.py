@@ -105,7 +105,7 @@ def main() -> None:
             from mmengine.device import get_device
 
             from mae_plugin.engine.autocast import supports_bfloat16
-            from mae_plugin.engine.cpu_tuning import cpu_tuning
+            from mae_plugin.engine.cpu_tuning import computes_again, cpu_tuning
             from mae_plugin.engine.runner import build_runner
             from mae_plugin.engine.terminal import Terminal
         from mae_plugin.cli.torchvision_compat import keep_torchvision_importable
@@ -115,6 +115,7 @@ def main() -> None:
         set_schedule(cfg, args)
         add_trackers(cfg, args.log)
         tuned = get_device() == 'cpu' and not args.no_cpu_tuning and not cfg.get('compile')
+        tuned = tuned and not computes_again(cfg.get('model'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:

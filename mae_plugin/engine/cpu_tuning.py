@@ -5,7 +5,7 @@ Models know nothing of it: matrix products are exchanged while they run, inside 
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -24,10 +24,23 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @contextmanager
 def cpu_tuning() -> Iterator[None]:
-    """Train faster on a CPU inside; for models that are not compiled."""
+    """Train faster on a CPU inside; for models that neither compile nor compute blocks again."""
     keep_freed_memory()
     with OneDNNLinear() if mkl_wastes_avx512() else nullcontext():
         yield
+
+
+def computes_again(model: Any) -> bool:
+    """Whether a model's config recomputes activations: ``use_checkpoint``, or hosts' ``with_cp``.
+
+    The backward pass runs such blocks again outside of any mode of torch's, where products would
+    not be those of the forward pass, and torch refuses that.
+    """
+    if isinstance(model, Mapping):
+        if model.get('use_checkpoint') or model.get('with_cp'):
+            return True
+        model = list(model.values())
+    return isinstance(model, (list, tuple)) and any(map(computes_again, model))
 
 
 class OneDNNLinear(TorchFunctionMode):

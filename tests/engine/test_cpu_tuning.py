@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from torch import nn
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
-from mae_plugin.engine.cpu_tuning import OneDNNLinear, mkl_wastes_avx512
+from mae_plugin.engine.cpu_tuning import OneDNNLinear, computes_again, mkl_wastes_avx512
 from mae_plugin.models.block import Block
 
 pytestmark = pytest.mark.skipif(
@@ -119,3 +121,17 @@ def test_the_processor_decides(processor, faster, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: 'AVX512')
     monkeypatch.setattr('builtins.open', lambda path: io.StringIO(f'vendor_id\t: {processor}\n'))
     assert mkl_wastes_avx512() is faster
+
+
+def test_models_that_compute_blocks_again_are_told_by_their_configs():
+    """Their products must be left to torch: the backward pass runs them outside of any mode."""
+    plain = dict(backbone=dict(type='ViT', use_checkpoint=False), heads=[dict(type='FCNHead')])
+    assert not computes_again(plain) and not computes_again(None)
+    assert computes_again(dict(plain, backbone=dict(type='ViT', use_checkpoint=True)))
+    assert computes_again(
+        Config(dict(heads=[dict(trunk=dict(type='ResNet', with_cp=True))])).heads
+    )
+    layers = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+    x = torch.randn(2, 3, 8, requires_grad=True)
+    with OneDNNLinear(least_work=0), pytest.raises(CheckpointError):
+        checkpoint(layers, x, use_reentrant=False).sum().backward()

@@ -134,7 +134,9 @@ def ours(options: Options, decoder: str = 'mae') -> Contestant:
     optimizer = constructor(model).optimizer
     contestant = Contestant(model, lambda images: model.loss(images)['loss'], optimizer, options)
     if options.device == 'cpu' and not options.compile:
-        contestant.tuning = cpu_tuning
+        contestant.tuning = lambda: (
+            nullcontext() if model.backbone.use_checkpoint else cpu_tuning()
+        )
     return contestant
 
 
