@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from multiprocessing import active_children
 
 from .report import Report, Stat, add_common_arguments, describe, set_threads
 
@@ -48,15 +48,15 @@ def main(args: Namespace) -> None:
     rates, memory = [], []
     for _ in range(args.rounds):
         loader = DataLoader(dataset, 1, num_workers=1, collate_fn=len)
-        iterator: Any = iter(loader)
-        (worker,) = iterator._workers
-        empty = resident(worker.pid)['Rss']
+        iterator = iter(loader)
+        (worker,) = (process.pid for process in active_children() if process.pid)
+        empty = resident(worker)['Rss']
         next(iterator)  # the header
         start = time.perf_counter()
         for _ in range(len(dataset) - 3):  # the last of them are ready before they are asked for
             next(iterator)
         rates.append((len(dataset) - 3) / (time.perf_counter() - start))
-        memory.append((resident(worker.pid)['Rss'], empty))
+        memory.append((resident(worker)['Rss'], empty))
         del iterator
     report = Report('Windows of large images', describe(args))
     report.table(
